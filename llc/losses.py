@@ -1,0 +1,129 @@
+"""Loss functions by example, the chance level of each, and their behavioural counterparts."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llc.errors import InputError
+
+__all__ = ["Loss", "resolve"]
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of (outputs, targets) with what is known about it.
+
+    Attributes:
+        name: ``"cross_entropy"``, ``"mse"``, ``"kl"`` or the function's own name.
+        function: (outputs, targets) → per-example values ``(batch,)`` or a scalar mean.
+        chance: (outputs, targets) of the whole data set → loss of a guess that ignores the
+            inputs, or None where that has no meaning.
+        targets_from: outputs at w* → behavioural targets, or None.
+        behavioural: the loss towards those targets, or None.
+    """
+
+    name: str
+    function: LossFunction
+    chance: Callable[[Tensor, Tensor], float] | None = None
+    targets_from: Callable[[Tensor], Tensor] | None = None
+    behavioural: "Loss | None" = None
+
+
+def resolve(loss: str | LossFunction) -> Loss:
+    """Turn a name or a function into a `Loss`.
+
+    ``torch.nn.functional.cross_entropy``, ``nn.CrossEntropyLoss()`` and their mean-square
+    twins with default options are recognised, so that they too give per-example values.
+
+    Raises:
+        InputError: the name is unknown, or the loss adds up over the batch.
+    """
+    if isinstance(loss, str):
+        if loss not in _KNOWN:
+            raise InputError(
+                f"loss is {loss!r}, expected one of {', '.join(map(repr, _KNOWN))}, or a "
+                "function of (outputs, targets)"
+            )
+        return _KNOWN[loss]
+    if not callable(loss):
+        raise InputError(
+            f"loss is a {type(loss).__name__}, expected 'cross_entropy', 'mse', or a function "
+            "of (outputs, targets)"
+        )
+    if getattr(loss, "reduction", "mean") == "sum":
+        raise InputError(
+            "loss has reduction='sum', expected a mean or one value per example: use "
+            "reduction='mean' or 'none'"
+        )
+    if loss is F.cross_entropy or _is_plain(loss, nn.CrossEntropyLoss):
+        return CROSS_ENTROPY
+    if loss is F.mse_loss or _is_plain(loss, nn.MSELoss):
+        return MSE
+    return Loss(getattr(loss, "__name__", type(loss).__name__), loss)
+
+
+def _is_plain(loss: object, kind: type[nn.Module]) -> bool:
+    """Whether a loss module computes what its default construction computes."""
+    if type(loss) is not kind:
+        return False
+    plain = vars(kind())
+    given = vars(loss)
+    hidden = {"reduction", "training"}
+    return all(
+        given.get(key) == plain[key]
+        for key in plain
+        if not key.startswith("_") and key not in hidden
+    ) and not any(buffer is not None for buffer in getattr(loss, "_buffers", {}).values())
+
+
+def _per_example(values: Tensor) -> Tensor:
+    return values.reshape(len(values), -1).mean(1)
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return _per_example(F.cross_entropy(outputs, targets, reduction="none"))
+
+
+def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.shape != targets.shape:
+        # Broadcasting (batch, 1) against (batch,) would silently compare every pair.
+        raise InputError(
+            f"loss 'mse' got outputs of shape {tuple(outputs.shape)} and targets of shape "
+            f"{tuple(targets.shape)}, expected equal shapes: reshape the targets"
+        )
+    return _per_example((outputs - targets) ** 2)
+
+
+def _kl_to_reference(outputs: Tensor, reference: Tensor) -> Tensor:
+    """KL(reference ‖ softmax of outputs), classes in dimension 1; reference: log-probabilities."""
+    divergence = reference.exp() * (reference - F.log_softmax(outputs, 1))
+    return _per_example(divergence.sum(1))
+
+
+def _uniform_guess(outputs: Tensor, _targets: Tensor) -> float:
+    return math.log(outputs.shape[1])
+
+
+def _best_constant(_outputs: Tensor, targets: Tensor) -> float:
+    return ((targets - targets.mean(0)) ** 2).mean().item()
+
+
+def _log_softmax(outputs: Tensor) -> Tensor:
+    return F.log_softmax(outputs, 1)
+
+
+def _identity(outputs: Tensor) -> Tensor:
+    return outputs
+
+
+KL = Loss("kl", _kl_to_reference, _uniform_guess)
+CROSS_ENTROPY = Loss("cross_entropy", _cross_entropy, _uniform_guess, _log_softmax, KL)
+BEHAVIOURAL_MSE = Loss("mse", _squared_error, _best_constant)
+MSE = Loss("mse", _squared_error, _best_constant, _identity, BEHAVIOURAL_MSE)
+_KNOWN = {"cross_entropy": CROSS_ENTROPY, "mse": MSE}

@@ -1,0 +1,65 @@
+"""The localised tempered posterior around a checkpoint."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llc.params import NoiseStreams
+from llc.surface import Evaluation, LossSurface
+
+__all__ = ["Posterior"]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """p(w) ∝ exp(−nβ·L(w) − (γ/2)‖w − w*‖²) (Lau et al. 2023, arXiv 2308.12108, eq. 5).
+
+    Attributes:
+        surface: the loss around w*.
+        n_beta: nβ, the number of examples times the inverse temperature.
+        gamma: γ, the strength of the localising Gaussian prior; 1/√γ is its radius a direction.
+    """
+
+    surface: LossSurface
+    n_beta: float
+    gamma: float
+
+    @property
+    def dimension(self) -> int:
+        """D, the number of sampled parameters."""
+        return self.surface.layout.total
+
+    def evaluate(self, displacement: Tensor, index: Tensor | None) -> Evaluation:
+        """Return `LossSurface.evaluate` in units of nβ.
+
+        The result's rise is nβ(L_B(w) − L_B(w*)), its noise that number's variance by
+        subsampling, its gradient nβ∇L_B(w).
+        """
+        rise, noise, gradient = self.surface.evaluate(displacement, index)
+        return Evaluation(self.n_beta * rise, self.n_beta**2 * noise, self.n_beta * gradient)
+
+    def start(self, chains: int) -> Tensor:
+        """Chains at w*: displacements of zero, shape ``(chains, D)``."""
+        surface = self.surface
+        return torch.zeros(
+            (chains, self.dimension), dtype=surface.layout.dtype, device=surface.device
+        )
+
+    def prior_only(self, seed: int, draws: int, batch_size: int | None) -> Tensor:
+        """Draw nβ(L(w) − L(w*)) at w ~ N(w*, 1/γ), which follows no gradient; shape ``(draws,)``.
+
+        Its mean is the prior-only null λ̂₀: what the estimator returns when the loss has had no
+        say in where the chains went.
+        """
+        surface = self.surface
+        noise = NoiseStreams(seed, "prior-only", 1, surface.device)
+        batches = NoiseStreams(seed, "prior-only batches", 1, surface.device)
+        rises = []
+        for _ in range(draws):
+            delta = noise.normal(self.dimension, surface.layout.dtype) / self.gamma**0.5
+            index = None
+            if batch_size is not None and surface.size is not None:
+                index = batches.integers(surface.size, batch_size)
+            rises.append(self.n_beta * surface.rise(delta, index))
+        return torch.cat(rises)

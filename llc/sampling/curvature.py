@@ -1,0 +1,61 @@
+"""The largest eigenvalue of ∇²U, followed where the chains are.
+
+At w* alone it is too small by one to three orders of magnitude on deep networks, and says
+nothing at all where the Hessian vanishes there; a step chosen from it explodes.
+"""
+
+import torch
+from torch import Tensor
+
+from llc.params import NoiseStreams
+from llc.posterior import Posterior
+from llc.surface import Evaluation
+
+__all__ = ["CurvatureProbe"]
+
+FORGET = 0.995
+REACH = 0.5
+
+
+class CurvatureProbe:
+    """Warm-started power iteration by gradient differences, one direction per chain.
+
+    One iteration takes one gradient beside the chain's own: ∇²U·u ≈ (∇U(δ + ηu) − ∇U(δ))/η
+    with ‖u‖ = 1 and η = ½/√a, half the posterior's own width in that direction, so that kinks
+    and quartic walls within the chain's reach are felt.
+
+    Attributes:
+        largest: running estimate of the largest eigenvalue over chains; never below γ, and
+            forgotten slowly (0.5 % an iteration), since a step must suit all places visited.
+        evaluations: gradients spent, all chains together.
+    """
+
+    def __init__(self, posterior: Posterior, seed: int, chains: int) -> None:
+        self._posterior = posterior
+        noise = NoiseStreams(seed, "curvature", chains, posterior.surface.device)
+        direction = noise.normal(posterior.dimension, posterior.surface.layout.dtype)
+        self._direction = direction / direction.norm(dim=1, keepdim=True)
+        self.largest = posterior.gamma
+        self.evaluations = 0
+
+    def iterate(self, displacement: Tensor, batch: Tensor | None) -> Evaluation:
+        """Do one power iteration at the chains' positions; return the evaluation *there*.
+
+        The caller's step needs that evaluation anyway: both positions go through one call.
+        """
+        chains = len(displacement)
+        reach = REACH / self.largest**0.5
+        ahead = displacement + reach * self._direction
+        both = self._posterior.evaluate(
+            torch.cat([displacement, ahead]), None if batch is None else torch.cat([batch, batch])
+        )
+        self.evaluations += chains
+        here = Evaluation(*(part[:chains] for part in both))
+        change = (both.gradient[chains:] - here.gradient) / reach
+        product = change + self._posterior.gamma * self._direction
+        lengths = product.norm(dim=1, keepdim=True)
+        healthy = lengths.isfinite() & (lengths > 0)
+        self._direction = torch.where(healthy, product / lengths, self._direction)
+        seen = torch.where(healthy, lengths, 0.0).max().item()
+        self.largest = max(seen, FORGET * self.largest, self._posterior.gamma)
+        return here

@@ -1,0 +1,1 @@
+"""One transition kernel a file; each exposes ``State``, ``build`` and nothing else."""

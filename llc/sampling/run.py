@@ -1,0 +1,179 @@
+"""Warm-up and production of one posterior: settings in, draws out, per-chain status kept."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from llc.diagnostics import diverged, mcse
+from llc.posterior import Posterior
+from llc.sampling.chains import Draws, Report, Streams, advance
+from llc.sampling.schemes import scheme_for
+from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp, warm_up
+from llc.settings import Settings
+
+__all__ = ["DEFAULT_BUDGET", "Samples", "batch_size_for", "sample"]
+
+DEFAULT_BUDGET = 400_000
+FULL_BATCH_UP_TO = 4096
+MINIBATCH = 512
+CHUNK = 50
+FIRST_CHECK = 100
+CHECK_GROWTH = 1.25
+AUDIT_PROBES = 5
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Production draws of all chains, and how they were made.
+
+    Attributes:
+        draws: of every chain, diverged ones included.
+        diverged: which chains left for infinity, shape ``(chains,)``.
+        dimension: D.
+        step_size: the frozen step.
+        friction: Γ, or None for first-order samplers.
+        burn_in: discarded steps a chain.
+        batch_size: examples a gradient, or None for all.
+        evaluations: gradient evaluations, all chains together, nothing left out.
+        equilibrated: whether burn-in met its criteria.
+        reached: whether the precision asked for was reached; None when ``draws`` was given.
+        heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data.
+        stiffness: (step²·a or ε·a) at the chains' last positions, a the largest curvature there;
+            None when the step was given.
+        rescues: restarts with a smaller step during burn-in.
+    """
+
+    draws: Draws
+    diverged: np.ndarray
+    dimension: int
+    step_size: float
+    friction: float | None
+    burn_in: int
+    batch_size: int | None
+    evaluations: int
+    equilibrated: bool
+    reached: bool | None
+    heat: float
+    stiffness: float | None
+    rescues: int
+
+
+def batch_size_for(settings: Settings, size: int | None) -> int | None:
+    """Return the batch size of a run, None for all data."""
+    if size is None:
+        return None
+    if settings.batch_size is not None:
+        return None if settings.batch_size == size else settings.batch_size
+    return None if size <= FULL_BATCH_UP_TO else MINIBATCH
+
+
+def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
+    """Run burn-in and production as settings say; None in a setting means decide here."""
+    scheme = scheme_for(settings.sampler)
+    chains = settings.chains
+    batch_size = batch_size_for(settings, posterior.surface.size)
+    streams = Streams.open(posterior, settings.seed, chains, batch_size)
+    budget = settings.budget or DEFAULT_BUDGET
+    warm = warm_up(
+        posterior,
+        scheme,
+        streams,
+        seed=settings.seed,
+        chains=chains,
+        step_size=settings.step_size,
+        steps=settings.burn_in,
+        most=max(1, budget // (2 * chains)),
+        report=report,
+    )
+    kernel = scheme.build(posterior.evaluate, posterior.gamma, warm.step_size, warm.friction)
+    if settings.draws is not None:
+        draws, extra, reached = _fixed(kernel, warm, streams, settings.draws, report), 0, None
+    else:
+        most = max(CHUNK, (budget - warm.evaluations) // chains)
+        draws, extra, reached = _until(
+            kernel, warm, streams, most, settings.precision, posterior.dimension, report
+        )
+    gone = diverged(draws.rise, draws.spread, posterior.dimension)
+    llc = float(draws.chains(~gone).rise.mean()) if not gone.all() else math.nan
+    evaluations = warm.evaluations + chains * (extra + draws.count)
+    stiffness = None
+    if warm.curvature is not None and not gone.any():
+        for _ in range(AUDIT_PROBES):
+            warm.curvature.iterate(warm.state.displacement, streams.batch())
+        evaluations += AUDIT_PROBES * chains
+        stiffness = warm.curvature.largest * (warm.step_size ** (2 if scheme.kinetic else 1))
+    return Samples(
+        draws,
+        gone,
+        posterior.dimension,
+        warm.step_size,
+        warm.friction if scheme.kinetic else None,
+        warm.steps + extra,
+        batch_size,
+        evaluations,
+        warm.equilibrated,
+        reached,
+        _heat(warm, scheme.kinetic, llc),
+        stiffness,
+        warm.rescues,
+    )
+
+
+def _fixed(kernel, warm: WarmUp, streams: Streams, count: int, report: Report) -> Draws:
+    parts = []
+    for start in range(0, count, CHUNK):
+        steps = min(CHUNK, count - start)
+        warm.state, part = advance(kernel, warm.state, streams, steps)
+        parts.append(part)
+        report("draws", start + steps, count)
+    return Draws.join(parts)
+
+
+def _until(
+    kernel, warm: WarmUp, streams: Streams, most: int, precision: float, dimension: int,
+    report: Report,
+) -> tuple[Draws, int, bool]:
+    """Draw until the 95 % interval is narrow enough *and* the virial is 1, or ``most`` steps.
+
+    A virial still off 1 when the interval is narrow enough says that burn-in ended too early:
+    the older half of the draws is then moved to burn-in. Production is at least half as long
+    as the warm-up was, so that a slow mode had time to show itself.
+    """
+    parts, discarded, taken = [], 0, 0
+    check = max(FIRST_CHECK, warm.steps // 2)
+    while taken < most:
+        steps = min(CHUNK, most - taken)
+        warm.state, part = advance(kernel, warm.state, streams, steps)
+        parts.append(part)
+        taken += steps
+        report("draws", taken - discarded, None)
+        if taken - discarded < check and taken < most:
+            continue
+        draws = Draws.join(parts)
+        gone = diverged(draws.rise, draws.spread, dimension)
+        if gone.all():
+            return draws, discarded, False
+        kept = draws.chains(~gone)
+        llc, error = kept.rise.mean(), mcse(kept.rise)
+        narrow = error <= precision / 2 * abs(llc)
+        balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
+        if narrow and balanced:
+            return draws, discarded, True
+        if narrow and draws.count >= 2 * FIRST_CHECK and taken < most:
+            older = draws.count // 2
+            discarded += older
+            draws = draws.window(older)
+        parts = [draws]
+        check = max(FIRST_CHECK, int(CHECK_GROWTH * draws.count))
+    return Draws.join(parts), discarded, False
+
+
+def _heat(warm: WarmUp, kinetic: bool, llc: float) -> float:
+    """Relative over-estimate by gradient noise: (h²/8)·coth(Γh/2)·trΣ/λ̂, first order ε·trΣ/8λ̂."""
+    if warm.gradient_noise == 0 or not llc > 0:
+        return 0.0
+    h = warm.step_size
+    if kinetic:
+        return h * h / 8 / math.tanh(warm.friction * h / 2) * warm.gradient_noise / llc
+    return h / 8 * warm.gradient_noise / llc

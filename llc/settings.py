@@ -1,0 +1,120 @@
+"""Every choice that decides an estimate, in one frozen, printable, JSON-able object."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from llc.errors import InputError
+
+__all__ = ["SAMPLERS", "Settings"]
+
+SAMPLERS = ("auto", "kinetic", "sgld-lm", "sgld")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to sample, and how.
+
+    Attributes:
+        n_beta: nβ; None stands for n/ln n with n the size of the data set.
+        gamma: γ; None stands for the rule of `llc.calibrate`.
+        sampler: one of ``SAMPLERS``; ``"auto"`` is ``"kinetic"``.
+        step_size: ε of the first-order samplers, h of ``kinetic``; None follows the curvature
+            along the chains.
+        chains: number of chains, all started at w*.
+        draws: kept draws a chain; None goes on until ``precision`` or ``budget``.
+        burn_in: discarded steps a chain; None lets the virial decide.
+        batch_size: examples a gradient; None takes all where n ≤ 4096, else 512.
+        precision: relative half-width of the 95 % interval to reach when ``draws`` is None.
+        budget: most gradient evaluations, all chains together.
+        behavioural: sample the loss towards the checkpoint's own outputs.
+        seed: seeds every random stream.
+        reasons: for settings that were chosen, why.
+    """
+
+    n_beta: float | None = None
+    gamma: float | None = None
+    sampler: str = "auto"
+    step_size: float | None = None
+    chains: int = 4
+    draws: int | None = None
+    burn_in: int | None = None
+    batch_size: int | None = None
+    precision: float = 0.05
+    budget: int | None = None
+    behavioural: bool = False
+    seed: int = 0
+    reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise InputError(
+                f"sampler is {self.sampler!r}, expected one of {', '.join(SAMPLERS)}"
+            )
+        for name in ("n_beta", "gamma", "precision"):
+            _demand(name, getattr(self, name), above=0)
+        _demand("step_size", self.step_size, at_least=0)
+        for name in ("chains", "draws", "batch_size", "budget"):
+            _demand(name, getattr(self, name), at_least=1, whole=True)
+        for name in ("burn_in", "seed"):
+            _demand(name, getattr(self, name), at_least=0, whole=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON-able values."""
+        return {**asdict(self), "reasons": dict(self.reasons)}
+
+    def to_json(self) -> str:
+        """Return the settings as JSON text; `from_json` reads it back."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """Read what `to_json` wrote."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
+        """Read what `to_dict` returned, and refuse names it does not have."""
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise InputError(
+                f"unknown setting {unknown[0]!r}, expected {', '.join(f.name for f in fields(cls))}"
+            )
+        return cls(**values)
+
+    def __str__(self) -> str:
+        lines = []
+        for f in fields(self):
+            if f.name == "reasons":
+                continue
+            value = getattr(self, f.name)
+            shown = "auto" if value is None else f"{value:.6g}" if _is_real(value) else str(value)
+            why = self.reasons.get(f.name)
+            lines.append(f"{f.name:<12} {shown}" + (f"  ({why})" if why else ""))
+        return "\n".join(lines)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _demand(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Refuse a number out of its range; None stands for automatic and passes."""
+    if value is None:
+        return
+    kind = "a whole number" if whole else "a number"
+    bound = f"above {above}" if above is not None else f"of at least {at_least}"
+    bad = not _is_real(value) or (whole and value != int(value)) or value != value
+    bad = bad or value == float("inf")
+    bad = bad or (above is not None and value <= above)
+    bad = bad or (at_least is not None and value < at_least)
+    if bad:
+        raise InputError(f"{name} is {value!r}, expected {kind} {bound}")

@@ -1,0 +1,126 @@
+"""A model with its data and loss: what is needed to ask for an LLC, named once."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from llc import data as data_
+from llc import losses
+from llc.errors import InputError
+
+__all__ = ["Task"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model at a centre w*, its data and its loss.
+
+    Give exactly one of ``loss``, ``batch_loss`` and ``potential``.
+
+    Args:
+        model: any ``nn.Module``; its current weights are the centre w*. Never modified.
+        data: a pair of tensors (inputs, targets), a map-style ``Dataset`` or a ``DataLoader``;
+            for ``batch_loss`` any nest of tensors whose first dimension counts examples.
+        loss: ``"cross_entropy"``, ``"mse"`` or a function of (outputs, targets) that returns
+            one value per example, shape ``(batch,)``, or their mean.
+        batch_loss: a function of (model, batch) with the same two kinds of result.
+        potential: a function of the model that returns a scalar; no data, and an explicit
+            ``n_beta`` when estimating (population losses).
+        name: what figures and run folders call it.
+
+    Raises:
+        InputError: none or several losses are given, or the data cannot be used.
+    """
+
+    model: nn.Module
+    data: Any = None
+    loss: str | Callable[[Any, Any], Tensor] | None = None
+    batch_loss: Callable[[nn.Module, Any], Tensor] | None = None
+    potential: Callable[[nn.Module], Tensor] | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise InputError(
+                f"model is a {type(self.model).__name__}, expected an nn.Module with the weights w*"
+            )
+        given = [k for k in ("loss", "batch_loss", "potential") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise InputError(
+                f"{' and '.join(given) or 'no loss'} given, expected exactly one of loss, "
+                "batch_loss and potential"
+            )
+        for kind in ("batch_loss", "potential"):
+            if getattr(self, kind) is not None and not callable(getattr(self, kind)):
+                raise InputError(
+                    f"{kind} is a {type(getattr(self, kind)).__name__}, expected a function"
+                )
+        if self.potential is not None:
+            if self.data is not None:
+                raise InputError("potential takes no data: drop data, or use batch_loss")
+            return
+        if self.data is None:
+            raise InputError(
+                f"{given[0]} needs data: give a pair of tensors, a map-style Dataset or a "
+                "DataLoader"
+            )
+        object.__setattr__(self, "data", data_.materialise(self.data))
+        if self.loss is not None:
+            losses.resolve(self.loss)
+            pair = isinstance(self.data, tuple | list) and len(self.data) == 2
+            if not pair or not all(isinstance(part, Tensor) for part in self.data):
+                raise InputError(
+                    "loss(outputs, targets) needs data as pairs (inputs, targets) of tensors: "
+                    "give such data, or use batch_loss(model, batch)"
+                )
+
+    @property
+    def size(self) -> int | None:
+        """n, the number of examples, or None for a potential."""
+        return None if self.data is None else data_.number_of_examples(self.data)
+
+    @property
+    def label(self) -> str:
+        """The task's name, or its model's class."""
+        return self.name or type(self.model).__name__
+
+    def at(self, weights: Mapping[str, Tensor]) -> "Task":
+        """Return the same task with its model at other weights; this task's model is untouched.
+
+        Raises:
+            InputError: keys or shapes do not fit the model.
+        """
+        own = self.model.state_dict()
+        # Tied weights appear under several names; files of safetensors hold one of them.
+        held = {own[key].data_ptr() for key in own if key in weights}
+        missing = [key for key in own if key not in weights and own[key].data_ptr() not in held]
+        surplus = [key for key in weights if key not in own]
+        shapes = [
+            f"{key} is {tuple(weights[key].shape)} and should be {tuple(own[key].shape)}"
+            for key in own
+            if key in weights and weights[key].shape != own[key].shape
+        ]
+        problems = [
+            f"{len(keys)} {what} ({_some(keys)})"
+            for what, keys in (
+                ("missing", missing),
+                ("not in the model", surplus),
+                ("of another shape", shapes),
+            )
+            if keys
+        ]
+        if problems:
+            raise InputError(
+                f"the checkpoint's tensors do not fit the model {type(self.model).__name__}: "
+                f"{'; '.join(problems)}: build the model the checkpoint was saved from"
+            )
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(dict(weights), strict=False)
+        return replace(self, model=model)
+
+
+def _some(items: list[str], most: int = 3) -> str:
+    return ", ".join(items[:most]) + (", …" if len(items) > most else "")
