@@ -4,10 +4,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from llc.diagnostics import diverged, mcse
+from llc.diagnostics import diverged, ess, mcse
 from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Report, Streams, advance
+from llc.sampling.curvature import CurvatureProbe
+from llc.sampling.kernel import Kernel
 from llc.sampling.schemes import scheme_for
 from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp, warm_up
 from llc.settings import Settings
@@ -20,7 +23,9 @@ MINIBATCH = 512
 CHUNK = 50
 FIRST_CHECK = 100
 CHECK_GROWTH = 1.25
+LEAST_ESS = 100
 AUDIT_PROBES = 5
+COLD_PROBES = 15
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Samples:
         equilibrated: whether burn-in met its criteria.
         reached: whether the precision asked for was reached; None when ``draws`` was given.
         heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data.
-        stiffness: (step²·a or ε·a) at the chains' last positions, a the largest curvature there;
-            None when the step was given.
+        stiffness: h²a or εa at the chains' last positions, a the largest curvature there.
+        stiffness_aim: the same number as the automatic step aims at.
         rescues: restarts with a smaller step during burn-in.
     """
 
@@ -55,7 +60,8 @@ class Samples:
     equilibrated: bool
     reached: bool | None
     heat: float
-    stiffness: float | None
+    stiffness: float
+    stiffness_aim: float
     rescues: int
 
 
@@ -95,14 +101,15 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
             kernel, warm, streams, most, settings.precision, posterior.dimension, report
         )
     gone = diverged(draws.rise, draws.spread, posterior.dimension)
-    llc = float(draws.chains(~gone).rise.mean()) if not gone.all() else math.nan
     evaluations = warm.evaluations + chains * (extra + draws.count)
-    stiffness = None
-    if warm.curvature is not None and not gone.any():
-        for _ in range(AUDIT_PROBES):
-            warm.curvature.iterate(warm.state.displacement, streams.batch())
-        evaluations += AUDIT_PROBES * chains
-        stiffness = warm.curvature.largest * (warm.step_size ** (2 if scheme.kinetic else 1))
+    power = 2 if scheme.kinetic else 1
+    heat, stiffness = 0.0, math.nan
+    if not gone.any():
+        curvature, noise, spent = _audit(posterior, warm, streams, settings)
+        evaluations += spent
+        stiffness = curvature * warm.step_size**power
+        friction = warm.friction if scheme.kinetic else None
+        heat = _heat(warm.step_size, friction, noise, float(draws.rise.mean()))
     return Samples(
         draws,
         gone,
@@ -114,13 +121,46 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
         evaluations,
         warm.equilibrated,
         reached,
-        _heat(warm, scheme.kinetic, llc),
+        heat,
         stiffness,
+        scheme.step_for(1.0) ** power,
         warm.rescues,
     )
 
 
-def _fixed(kernel, warm: WarmUp, streams: Streams, count: int, report: Report) -> Draws:
+def _audit(
+    posterior: Posterior, warm: WarmUp, streams: Streams, settings: Settings
+) -> tuple[float, float, int]:
+    """Largest curvature and tr Cov(nβ∇L_B) where the chains ended, and gradients spent."""
+    probe = warm.curvature
+    rounds = AUDIT_PROBES
+    if probe is None:
+        probe, rounds = CurvatureProbe(posterior, settings.seed, settings.chains), COLD_PROBES
+    before = probe.evaluations
+    here = warm.state.displacement
+    gradients = [probe.iterate(here, streams.batch()).gradient for _ in range(rounds)]
+    noise = 0.0
+    if streams.batches is not None:
+        # Independent batches at one place: their sample variance is the covariance's trace.
+        noise = torch.stack(gradients).var(0).sum(1).mean().item()
+    spent = probe.evaluations - before + rounds * settings.chains
+    return probe.largest, noise, spent
+
+
+def _heat(step_size: float, friction: float | None, noise: float, llc: float) -> float:
+    """Relative over-estimate of λ̂ by gradient noise of covariance trace trΣ.
+
+    Kinetic (h²/8)·coth(Γh/2)·trΣ/λ̂, first order ε·trΣ/(8λ̂): the stationary variance of a mode
+    is raised by that share of its own for every unit of noise.
+    """
+    if noise == 0 or step_size == 0 or not llc > 0:
+        return 0.0
+    if friction is None:
+        return step_size / 8 * noise / llc
+    return step_size**2 / 8 / math.tanh(friction * step_size / 2) * noise / llc
+
+
+def _fixed(kernel: Kernel, warm: WarmUp, streams: Streams, count: int, report: Report) -> Draws:
     parts = []
     for start in range(0, count, CHUNK):
         steps = min(CHUNK, count - start)
@@ -131,7 +171,12 @@ def _fixed(kernel, warm: WarmUp, streams: Streams, count: int, report: Report) -
 
 
 def _until(
-    kernel, warm: WarmUp, streams: Streams, most: int, precision: float, dimension: int,
+    kernel: Kernel,
+    warm: WarmUp,
+    streams: Streams,
+    most: int,
+    precision: float,
+    dimension: int,
     report: Report,
 ) -> tuple[Draws, int, bool]:
     """Draw until the 95 % interval is narrow enough *and* the virial is 1, or ``most`` steps.
@@ -156,7 +201,7 @@ def _until(
             return draws, discarded, False
         kept = draws.chains(~gone)
         llc, error = kept.rise.mean(), mcse(kept.rise)
-        narrow = error <= precision / 2 * abs(llc)
+        narrow = error <= precision / 2 * abs(llc) and ess(kept.rise) >= LEAST_ESS
         balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
         if narrow and balanced:
             return draws, discarded, True
@@ -168,12 +213,3 @@ def _until(
         check = max(FIRST_CHECK, int(CHECK_GROWTH * draws.count))
     return Draws.join(parts), discarded, False
 
-
-def _heat(warm: WarmUp, kinetic: bool, llc: float) -> float:
-    """Relative over-estimate by gradient noise: (h²/8)·coth(Γh/2)·trΣ/λ̂, first order ε·trΣ/8λ̂."""
-    if warm.gradient_noise == 0 or not llc > 0:
-        return 0.0
-    h = warm.step_size
-    if kinetic:
-        return h * h / 8 / math.tanh(warm.friction * h / 2) * warm.gradient_noise / llc
-    return h / 8 * warm.gradient_noise / llc

@@ -130,7 +130,8 @@ class _Walk:
         self.evaluations += self.chains
         seen = ((gradient - other) ** 2).sum(1).mean().item() / 2
         if math.isfinite(seen):
-            self.gradient_noise += 0.2 * (seen - self.gradient_noise)
+            # It grows as chains leave w*, where noiseless labels have none: weigh the recent.
+            self.gradient_noise += 0.5 * (seen - self.gradient_noise)
 
     def settle(self, llc: float) -> None:
         """Fix friction and step for production, heat by minibatch noise kept below its limit."""

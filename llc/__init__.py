@@ -1,0 +1,67 @@
+"""Local learning coefficients of checkpoints, with error bars and verdicts.
+
+>>> import torch, llc
+>>> model = torch.nn.Linear(2, 1, bias=False)
+>>> _ = torch.nn.init.zeros_(model.weight)
+>>> task = llc.Task(model, potential=lambda m: (m.weight**2).sum())
+>>> estimate = llc.estimate(task, n_beta=1000.0, gamma=1.0)
+>>> 0.9 < estimate.llc < 1.1  # a regular model of two parameters: d/2 = 1
+True
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from llc import plot
+    from llc.calibration import calibrate
+    from llc.checkpoints import load_weights
+    from llc.errors import InputError
+    from llc.estimation import Estimate, Reason, Verdict
+    from llc.estimator import estimate
+    from llc.settings import Settings
+    from llc.task import Task
+    from llc.trajectory import Trajectory, trace
+
+# Loaded on first use: torch takes seconds to import, and `rlct --help` needs none of it.
+_HOMES = {
+    "Estimate": "llc.estimation",
+    "InputError": "llc.errors",
+    "Reason": "llc.estimation",
+    "Settings": "llc.settings",
+    "Task": "llc.task",
+    "Trajectory": "llc.trajectory",
+    "Verdict": "llc.estimation",
+    "calibrate": "llc.calibration",
+    "estimate": "llc.estimator",
+    "load_weights": "llc.checkpoints",
+    "trace": "llc.trajectory",
+}
+__all__ = [
+    "Estimate",
+    "InputError",
+    "Reason",
+    "Settings",
+    "Task",
+    "Trajectory",
+    "Verdict",
+    "calibrate",
+    "estimate",
+    "load_weights",
+    "plot",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return importlib.import_module("llc.plot")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'llc' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,174 @@
+"""Settings nobody gave, chosen from the model and its data by rules that fit on a page.
+
+nβ is n/ln n, with n the size of the data set (Watanabe 2013, WBIC). γ starts at 100·D/‖w*‖²,
+where the prior moves weights by a tenth of their norm, and is lowered tenfold while λ̂ still
+depends on it, the chains stay local, and their virial says that they arrived. D/‖w*‖² alone is
+not safe: on a network that is still fitting, chains leave the basin with a virial of 1.
+Step size, burn-in and length are settled while sampling, checkpoint by checkpoint.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llc.errors import InputError
+from llc.estimation.estimators import Moments, moments
+from llc.posterior import Posterior
+from llc.sampling.chains import Report
+from llc.sampling.run import batch_size_for, sample
+from llc.settings import Settings
+from llc.surface import LossSurface
+from llc.task import Task
+
+__all__ = ["calibrate", "resolve"]
+
+START = 100.0
+LEAST_WEIGHT = 0.1
+DECADES = 4
+PLATEAU = 0.03
+LOCAL_SHARE = 0.25
+PILOT_PRECISION = 0.1
+PILOT_BUDGET = 40_000
+
+
+def calibrate(task: Task, settings: Settings | None = None, **given: Any) -> Settings:
+    """Choose nβ, γ and batch size for a task, each with its reason.
+
+    Args:
+        task: model at w*, data, loss.
+        settings: choices already made; None in them means to be chosen here.
+        **given: single settings, instead of ``settings``.
+
+    Returns:
+        Settings to reuse, frozen, across the checkpoints of a trajectory.
+
+    Raises:
+        InputError: a potential without ``n_beta``, a batch larger than the data, or whatever
+            else makes the task unusable.
+    """
+    chosen = replace(settings or Settings(), **given)
+    return resolve(LossSurface(task, behavioural=chosen.behavioural), chosen)
+
+
+def resolve(
+    surface: LossSurface, settings: Settings, report: Report | None = None
+) -> Settings:
+    """Fill in nβ, γ, batch size and sampler; see `calibrate`."""
+    reasons = dict(settings.reasons)
+    size = surface.size
+    if settings.batch_size is not None and size is not None and settings.batch_size > size:
+        raise InputError(
+            f"batch_size is {settings.batch_size}, but the data hold {size} examples: give at "
+            f"most {size}, or leave it out"
+        )
+    n_beta = settings.n_beta
+    if n_beta is None:
+        n_beta = _default_n_beta(size)
+        reasons["n_beta"] = f"n/ln n, n = {size}"
+    if settings.batch_size is None:
+        reasons["batch_size"] = "all data" if batch_size_for(settings, size) is None else "512"
+    if settings.sampler == "auto":
+        reasons["sampler"] = "auto"
+    chosen = replace(
+        settings,
+        n_beta=n_beta,
+        sampler="kinetic" if settings.sampler == "auto" else settings.sampler,
+        batch_size=batch_size_for(settings, size),
+        reasons=reasons,
+    )
+    if chosen.gamma is not None:
+        return chosen
+    gamma, why = _choose_gamma(surface, chosen, report or (lambda *_: None))
+    return replace(chosen, gamma=gamma, reasons={**chosen.reasons, "gamma": why})
+
+
+def _default_n_beta(size: int | None) -> float:
+    if size is None:
+        raise InputError(
+            "a potential has no data to take n from: give n_beta, the number of examples times "
+            "the inverse temperature"
+        )
+    if size < 3:
+        raise InputError(
+            f"the data hold {size} examples, too few for n_beta = n/ln n: give n_beta"
+        )
+    return size / math.log(size)
+
+
+@dataclass(frozen=True)
+class _Pilot:
+    """A short run at one γ."""
+
+    gamma: float
+    moments: Moments
+    usable: bool
+    why_not: str
+
+
+def _choose_gamma(
+    surface: LossSurface, settings: Settings, report: Report
+) -> tuple[float, str]:
+    """Lower γ tenfold from its start until λ̂ no longer depends on it, or it must not be."""
+    dimension = surface.layout.total
+    # Weights near zero give no scale of their own; a tenth is the least assumed.
+    weight = max(surface.centre.double().square().sum().item(), LEAST_WEIGHT**2 * dimension)
+    gamma = START * dimension / weight
+    kept: _Pilot | None = None
+    stopped = f"lowered {DECADES} times without a plateau"
+    for number in range(DECADES + 1):
+        report("gamma", number, None)
+        pilot = _pilot(surface, settings, gamma)
+        if not pilot.usable:
+            stopped = f"at {gamma:.3g} {pilot.why_not}"
+            break
+        before, kept = kept, pilot
+        if _on_plateau(before, kept):
+            stopped = "the LLC no longer depends on it"
+            break
+        gamma /= 10
+    if kept is None:
+        return gamma, f"100·D/‖w*‖², though {stopped}"
+    return kept.gamma, f"from 100·D/‖w*‖² downwards: {stopped}"
+
+
+def _on_plateau(before: _Pilot | None, now: _Pilot) -> bool:
+    """Whether λ̂ moves by less than 3 % an e-fold of γ: by its free slope, or over a decade.
+
+    The slope needs no second γ, but is a difference of covariances: where its error exceeds
+    3 % itself, the change since the γ ten times larger has to decide.
+    """
+    m = now.moments
+    allowed = PLATEAU * abs(m.llc)
+    if m.slope_gamma_se <= allowed:
+        return abs(m.slope_gamma) <= allowed
+    if before is None:
+        return False
+    change = abs(m.llc - before.moments.llc)
+    return change <= math.log(10) * allowed + math.hypot(m.mcse, before.moments.mcse)
+
+
+def _pilot(surface: LossSurface, settings: Settings, gamma: float) -> _Pilot:
+    posterior = Posterior(surface, settings.n_beta or 0.0, gamma)
+    short = replace(
+        settings,
+        gamma=gamma,
+        draws=None,
+        burn_in=None,
+        precision=PILOT_PRECISION,
+        budget=min(settings.budget or PILOT_BUDGET, PILOT_BUDGET),
+    )
+    samples = sample(posterior, short, lambda *_: None)
+    if samples.diverged.any():
+        empty = Moments(*[math.nan] * 5, (), *[math.nan] * 6)
+        return _Pilot(gamma, empty, False, "chains diverged")
+    m = moments(samples.draws, posterior.dimension)
+    rise = m.llc / posterior.n_beta
+    room = None if surface.chance is None else surface.chance - surface.baseline
+    why_not = ""
+    if not samples.reached or abs(m.virial - 1) > 0.1 or m.rhat > 1.1:
+        why_not = f"the chains had not settled within {short.budget} gradients"
+    elif m.slope_n_beta < -3 * m.slope_n_beta_se:
+        why_not = "w* was no minimum on the chains' scale"
+    elif room is not None and room > 0 and rise > LOCAL_SHARE * room:
+        why_not = f"the loss rose by {rise:.2g}, over a quarter of the way to a blind guess"
+    return _Pilot(gamma, m, not why_not, why_not)

@@ -1,0 +1,183 @@
+"""The result object: a number that never travels without its error bar and verdict."""
+
+import dataclasses
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from llc.diagnostics import Array
+from llc.errors import InputError
+from llc.estimation.verdict import Reason, Verdict
+from llc.files import write_whole
+from llc.settings import Settings
+
+__all__ = ["Estimate", "rounded"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A local learning coefficient with everything needed to judge it.
+
+    Attributes:
+        llc: λ̂ = nβ(E[L] − L(w*)), burn-in and diverged chains left out; nan if all diverged.
+        mcse: Monte-Carlo standard error of ``llc``.
+        ess: effective sample size.
+        rhat: split R-hat.
+        virial: E[V + R]/D over kept chains, 1 in equilibrium.
+        chain_virials: the same, chain by chain (kept ones).
+        saturation: ``llc`` over ``null``; near 1 the number is flatness at radius 1/√γ.
+        null: prior-only null λ̂₀, ``null_se`` its standard error.
+        slope_gamma: dλ̂/d ln γ, ``slope_gamma_se`` its standard error.
+        slope_n_beta: dλ̂/d ln nβ, ``slope_n_beta_se`` its standard error.
+        baseline: L(w*).
+        sampled_loss: mean loss of the draws.
+        chance: loss of a guess blind to the inputs, or None where unknown.
+        distance: root-mean-square distance from w* over that of the prior, √(D/γ).
+        gradient_shift: lower bound, in LLC units, on what the gradient at w* takes off λ̂; nan
+            where only minibatches were seen.
+        heat: relative over-estimate by minibatch noise.
+        stiffness: step times largest curvature at the end, in units of the stability analysis.
+        dimension: D, number of sampled parameters.
+        diverged: chains excluded.
+        friction: Γ of the kinetic sampler, or None.
+        verdict: status, reasons, sentences.
+        settings: as resolved: nothing in them is None but ``budget``, and ``batch_size`` when
+            every gradient saw all data.
+        gradient_evaluations: of all chains together, burn-in and probes included.
+        seconds: wall time.
+        trace: nβ(L − L(w*)), shape ``(chain, draw)``, diverged chains included.
+        virial_trace: (V + R)/D, same shape.
+    """
+
+    llc: float
+    mcse: float
+    ess: float
+    rhat: float
+    virial: float
+    chain_virials: tuple[float, ...]
+    saturation: float
+    null: float
+    null_se: float
+    slope_gamma: float
+    slope_gamma_se: float
+    slope_n_beta: float
+    slope_n_beta_se: float
+    baseline: float
+    sampled_loss: float
+    chance: float | None
+    distance: float
+    gradient_shift: float
+    heat: float
+    stiffness: float
+    dimension: int
+    diverged: tuple[int, ...]
+    friction: float | None
+    verdict: Verdict
+    settings: Settings
+    gradient_evaluations: int
+    seconds: float
+    trace: Array = dataclasses.field(repr=False, compare=False)
+    virial_trace: Array = dataclasses.field(repr=False, compare=False)
+
+    def interval(self, probability: float = 0.9) -> tuple[float, float]:
+        """Return the central interval of a normal error of size ``mcse`` around ``llc``.
+
+        Raises:
+            InputError: the probability is not inside (0, 1).
+        """
+        if not 0 < probability < 1:
+            raise InputError(f"probability is {probability}, expected a number between 0 and 1")
+        half = NormalDist().inv_cdf(0.5 + probability / 2) * self.mcse
+        return self.llc - half, self.llc + half
+
+    def __str__(self) -> str:
+        if math.isnan(self.llc):
+            return f"LLC not measured ({self.verdict.sentences[0]}) {self.verdict}"
+        number, error = rounded(self.llc, self.mcse)
+        return (
+            f"LLC {number} ± {error} (virial {self.virial:.2f}, R-hat {self.rhat:.3f}, "
+            f"ESS {self.ess:.0f}, saturation {self.saturation:.2f}) {self.verdict}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the traces as JSON-able values; nan becomes None."""
+        values = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("trace", "virial_trace", "verdict", "settings")
+        }
+        values = {name: _jsonable(value) for name, value in values.items()}
+        values["verdict"] = {
+            "status": self.verdict.status,
+            "reasons": [reason.name for reason in self.verdict.reasons],
+            "sentences": list(self.verdict.sentences),
+            "readings": list(self.verdict.readings),
+        }
+        values["settings"] = self.settings.to_dict()
+        return values
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``path`` (JSON) and, beside it, the traces (``.npz``); `load` reads both."""
+        path = Path(path).with_suffix(".json")
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, trace=self.trace, virial_trace=self.virial_trace)
+        write_whole(path.with_suffix(".npz"), buffer.getvalue())
+        write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Estimate":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing or is no saved estimate.
+        """
+        path = Path(path).with_suffix(".json")
+        try:
+            values = json.loads(path.read_text())
+            with np.load(path.with_suffix(".npz")) as arrays:
+                traces = {name: arrays[name] for name in ("trace", "virial_trace")}
+            verdict = values.pop("verdict")
+            settings = Settings.from_dict(values.pop("settings"))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path} is not a saved estimate: {error}") from error
+        for name in ("chain_virials", "diverged"):
+            values[name] = tuple(values[name])
+        floats = {f.name for f in dataclasses.fields(cls) if f.type is float}
+        for name in floats & set(values):
+            values[name] = math.nan if values[name] is None else values[name]
+        return cls(
+            **values,
+            **traces,
+            settings=settings,
+            verdict=Verdict(
+                verdict["status"],
+                tuple(Reason[name] for name in verdict["reasons"]),
+                tuple(verdict["sentences"]),
+                tuple(verdict["readings"]),
+            ),
+        )
+
+
+def rounded(value: float, error: float) -> tuple[str, str]:
+    """Write a number and its error to the error's first digit, or second if the first is 1."""
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.4g}", f"{error:.2g}"
+    exponent = math.floor(math.log10(error))
+    leading = round(error / 10**exponent, 6)
+    places = max(0, -exponent + (1 if leading < 2 else 0))
+    return f"{value:.{places}f}", f"{error:.{places}f}"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

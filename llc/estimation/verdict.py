@@ -1,0 +1,179 @@
+"""Whether to believe a number: a status, and the sentences a user reads."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Reason", "Status", "Verdict", "judge"]
+
+Status = Literal["ok", "warn", "fail"]
+
+
+class Reason(enum.Enum):
+    """Why an estimate is not simply ok: what was seen, the likely cause, what to change."""
+
+    ALL_DIVERGED = (
+        "all {chains} chains left for infinity (step size {step_size:.3g}): the step is too large "
+        "or the loss is unbounded below near w*; leave step_size out, or raise gamma"
+    )
+    SOME_DIVERGED = (
+        "{diverged_count} of {chains} chains left for infinity and were excluded (chain "
+        "{diverged}): the step is at the edge of stability; leave step_size out, or lower it"
+    )
+    NOT_IN_EQUILIBRIUM = (
+        "the virial is {virial:.3f} and should be 1 (chains: {chain_virials}): the chains have not "
+        "arrived in all directions, and the LLC may be off by {virial_off:.0%} or more; give more "
+        "budget or burn-in, or raise gamma"
+    )
+    CHAINS_DISAGREE = (
+        "R-hat is {rhat:.3f}: the chains disagree about the loss, as in separate basins or slow "
+        "modes; give more draws or burn-in, or raise gamma"
+    )
+    FEW_EFFECTIVE_DRAWS = (
+        "only {ess:.0f} effective draws stand behind the number: its error bar is itself "
+        "uncertain; give more draws"
+    )
+    PRECISION_NOT_REACHED = (
+        "the budget ended at a 95 % interval of ±{half_width:.1%} (asked for ±{precision:.1%}): "
+        "give more budget, or a larger precision"
+    )
+    NEGATIVE = (
+        "the LLC is negative: the chains found lower loss than at w*, so w* is no minimum of the "
+        "sampled loss (weight decay, early stopping or unfinished training); train on, or use "
+        "behavioural=True"
+    )
+    NOT_A_MINIMUM = (
+        "w* is not a minimum at this temperature ({evidence}): the LLC is too low by an unknown "
+        "amount; use behavioural=True, train on, or raise gamma"
+    )
+    PRIOR_DOMINATED = (
+        "the LLC is {saturation:.0%} of what the prior alone gives ({null:.4g}): the number is "
+        "mostly flatness at radius 1/√gamma, not a count of dimensions; lower gamma or raise n_beta"
+    )
+    ABOVE_CHANCE = (
+        "the sampled loss {sampled_loss:.3g} is above that of a blind guess ({chance:.3g}): the "
+        "chains have left the model; raise gamma or n_beta"
+    )
+    STEP_TOO_LARGE = (
+        "step size times curvature is {stiffness:.2f} at the chains' last positions (aimed at "
+        "{stiffness_aim:.2g}): the step biases the number upwards; leave step_size out, or lower it"
+    )
+    HEATED = (
+        "minibatch noise raises the LLC by about {heat:.0%}: use a larger batch_size, or the "
+        "behavioural loss"
+    )
+    BELOW_NOISE = (
+        "the LLC {llc:.3g} is within two standard errors ({mcse:.2g}) of zero: nothing was "
+        "measured; give more draws or a larger n_beta"
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Status, reasons for it, and what they say of this estimate.
+
+    Attributes:
+        status: ``"ok"``, ``"warn"`` (usable with the stated care) or ``"fail"``.
+        reasons: members of `Reason`, gravest first.
+        sentences: the same as text, numbers filled in.
+        readings: what the controls say, whatever the status: prior-only null and saturation,
+            sampled loss against chance, distance travelled, sensitivity to γ and nβ.
+    """
+
+    status: Status
+    reasons: tuple[Reason, ...]
+    sentences: tuple[str, ...]
+    readings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.status
+
+
+def judge(facts: Mapping[str, Any]) -> Verdict:
+    """Weigh the facts of an estimate (its fields by name) into a verdict."""
+    if facts["diverged_count"] == facts["chains"]:
+        sentence = Reason.ALL_DIVERGED.value.format(**facts)
+        return Verdict("fail", (Reason.ALL_DIVERGED,), (sentence,), ())
+    facts = {**facts, "virial_off": abs(facts["virial"] - 1), "evidence": _evidence(facts)}
+    found = sorted(_found(facts), key=lambda pair: pair[1] != "fail")
+    grades = [grade for _, grade in found]
+    status: Status = "fail" if "fail" in grades else "warn" if grades else "ok"
+    reasons = tuple(reason for reason, _ in found)
+    return Verdict(
+        status, reasons, tuple(r.value.format(**facts) for r in reasons), tuple(_readings(facts))
+    )
+
+
+def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
+    found: list[tuple[Reason, Status]] = []
+
+    def add(reason: Reason, warn: bool, fail: bool = False) -> None:
+        # Comparisons with nan are False: what could not be measured raises no alarm by itself.
+        if fail or warn:
+            found.append((reason, "fail" if fail else "warn"))
+
+    llc, error = f["llc"], f["mcse"]
+    add(Reason.SOME_DIVERGED, f["diverged_count"] > 0)
+    add(Reason.NOT_IN_EQUILIBRIUM, f["virial_off"] > 0.05, f["virial_off"] > 0.1)
+    add(Reason.CHAINS_DISAGREE, f["rhat"] > 1.05, f["rhat"] > 1.2)
+    add(Reason.FEW_EFFECTIVE_DRAWS, f["ess"] < 100, f["ess"] < 10)
+    add(Reason.PRECISION_NOT_REACHED, f["reached"] is False)
+    negative = llc + 2 * error < 0
+    add(Reason.NEGATIVE, False, negative)
+    add(Reason.NOT_A_MINIMUM, bool(f["evidence"]) and not negative)
+    add(Reason.PRIOR_DOMINATED, f["saturation"] > 0.5)
+    add(Reason.ABOVE_CHANCE, False, _above_chance(f))
+    add(
+        Reason.STEP_TOO_LARGE,
+        f["stiffness"] > 2 * f["stiffness_aim"],
+        f["stiffness"] > 3 * f["stiffness_aim"],
+    )
+    add(Reason.HEATED, f["heat"] > 0.05, f["heat"] > 0.2)
+    add(Reason.BELOW_NOISE, abs(llc) < 2 * error)
+    return found
+
+
+def _above_chance(f: Mapping[str, Any]) -> bool:
+    """A checkpoint that is itself near chance is not accused of having left the model."""
+    chance = f["chance"]
+    if chance is None:
+        return False
+    return f["sampled_loss"] > chance and f["sampled_loss"] - f["baseline"] > 0.1 * chance
+
+
+def _evidence(f: Mapping[str, Any]) -> str:
+    """Signs that w* is no minimum: a falling λ̂(nβ), a gradient, draws below the baseline."""
+    signs = []
+    if f["slope_n_beta"] < -3 * f["slope_n_beta_se"] and f["slope_n_beta"] < -0.02 * abs(f["llc"]):
+        signs.append(f"dLLC/d ln n_beta is {f['slope_n_beta']:.3g} ± {f['slope_n_beta_se']:.2g}")
+    if f["gradient_shift"] > 0.05 * abs(f["llc"]):
+        signs.append(f"its gradient alone shifts the LLC by about -{f['gradient_shift']:.3g}")
+    if f["below_baseline"] > 0.01:
+        signs.append(f"{f['below_baseline']:.0%} of the draws have lower loss than w*")
+    return "; ".join(signs)
+
+
+def _readings(f: Mapping[str, Any]) -> list[str]:
+    shape = "a trace-like flatness" if f["saturation"] > 0.5 else "shaped by the loss"
+    lines = [
+        f"prior-only null {f['null']:.4g} ± {f['null_se']:.2g}: the LLC is {f['saturation']:.0%} "
+        f"of it, {shape}"
+    ]
+    sampled, baseline = f["sampled_loss"], f["baseline"]
+    loss = f"sampled loss {sampled:.3g} against {baseline:.3g} at w*"
+    if f["chance"] is not None:
+        loss += f" and {f['chance']:.3g} for a blind guess"
+    lines.append(loss)
+    lines.append(f"distance travelled {f['distance']:.2f} of the prior's radius √(D/gamma)")
+    if f["llc"] < 0:
+        lines.append("negative LLC: lower loss was found near w* than at w*")
+    share = abs(f["slope_gamma"]) / abs(f["llc"]) if f["llc"] else float("nan")
+    meaning = (
+        "a plateau in gamma" if share <= 0.03 else "a tempered effective dimension at these settings"
+    )
+    slope = f"dLLC/d ln gamma {f['slope_gamma']:.3g} ± {f['slope_gamma_se']:.2g}"
+    if f["slope_n_beta"] == f["slope_n_beta"]:
+        slope += f", dLLC/d ln n_beta {f['slope_n_beta']:.3g} ± {f['slope_n_beta_se']:.2g}"
+    lines.append(f"{slope}: {meaning}")
+    return lines

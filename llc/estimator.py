@@ -1,0 +1,214 @@
+"""The one call: a model at its checkpoint in, an `Estimate` out."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llc.calibration import resolve
+from llc.errors import InputError
+from llc.estimation.estimate import Estimate
+from llc.estimation.estimators import Moments, moments
+from llc.estimation.verdict import judge
+from llc.posterior import Posterior
+from llc.progress import Bar
+from llc.sampling.chains import Report
+from llc.sampling.run import Samples, batch_size_for, sample
+from llc.settings import Settings
+from llc.surface import LossSurface
+from llc.task import Task
+
+__all__ = ["estimate", "estimate_task"]
+
+NULL_DRAWS = 32
+
+
+def estimate(
+    model: nn.Module | Task,
+    data: Any = None,
+    loss: str | Callable[[Any, Any], Tensor] | None = None,
+    *,
+    batch_loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    potential: Callable[[nn.Module], Tensor] | None = None,
+    n_beta: float | None = None,
+    gamma: float | None = None,
+    sampler: str = "auto",
+    step_size: float | None = None,
+    chains: int = 4,
+    draws: int | None = None,
+    burn_in: int | None = None,
+    batch_size: int | None = None,
+    precision: float = 0.05,
+    budget: int | None = None,
+    behavioural: bool = False,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool | Report | None = None,
+) -> Estimate:
+    """Estimate the local learning coefficient of a model at its current weights w*.
+
+    λ̂ = nβ(E[L(w)] − L(w*)) over p(w) ∝ exp(−nβL(w) − (γ/2)‖w − w*‖²)
+    (Lau, Furman, Wang, Murfet & Wei 2023, arXiv 2308.12108). The model is copied, never touched.
+
+    Args:
+        model: an ``nn.Module`` at w*, or a `Task`, which brings its own data and loss.
+        data: a pair of tensors, a map-style ``Dataset`` or a ``DataLoader``.
+        loss: ``"cross_entropy"``, ``"mse"`` or a function of (outputs, targets): a mean, or one
+            value per example.
+        batch_loss: instead, a function of (model, batch).
+        potential: instead, a function of the model alone; needs ``n_beta``.
+        n_beta: nβ; n/ln n with n the size of the data set unless given.
+        gamma: γ; chosen by `llc.calibrate` unless given.
+        sampler: ``"auto"`` (kinetic Langevin), ``"kinetic"``, ``"sgld-lm"`` or ``"sgld"``.
+        step_size: ε of the first-order samplers, h of ``kinetic``; follows the curvature along
+            the chains unless given.
+        chains: number of chains, started at w*.
+        draws: kept draws a chain; until ``precision`` unless given.
+        burn_in: discarded steps a chain; until the virial is 1 unless given.
+        batch_size: examples a gradient; all up to 4096, else 512, unless given.
+        precision: relative half-width of the 95 % interval to reach.
+        budget: most gradient evaluations, all chains together (default 400,000).
+        behavioural: measure towards the model's own outputs at w*, which makes w* a minimum.
+        seed: seeds every random stream; the process's own generators are left alone.
+        device: where to compute; the model's own unless given.
+        progress: True for a bar, or a function of (phase, done, total).
+
+    Returns:
+        The estimate with error bar, diagnostics and verdict.
+
+    Raises:
+        InputError: something given cannot be used; one sentence says what to give instead.
+    """
+    if isinstance(model, Task):
+        extra = [("data", data), ("loss", loss), ("batch_loss", batch_loss)]
+        named = [name for name, value in [*extra, ("potential", potential)] if value is not None]
+        if named:
+            raise InputError(f"a Task brings its own {named[0]}: drop {named[0]}")
+        task = model
+    else:
+        task = Task(model, data, loss, batch_loss, potential)
+    settings = Settings(
+        n_beta, gamma, sampler, step_size, chains, draws, burn_in, batch_size, precision, budget,
+        behavioural, seed,
+    )  # fmt: skip
+    return estimate_task(task, settings, device=device, progress=progress)
+
+
+def estimate_task(
+    task: Task,
+    settings: Settings,
+    *,
+    device: torch.device | str | None = None,
+    progress: bool | Report | None = None,
+) -> Estimate:
+    """Estimate as `estimate` does, from a `Task` and `Settings`."""
+    started = time.perf_counter()
+    with Bar(task.label) if progress is True else nullcontext(progress or _silent) as report:
+        surface = LossSurface(task, behavioural=settings.behavioural, device=device)
+        chosen = resolve(surface, settings, report)
+        assert chosen.n_beta is not None and chosen.gamma is not None
+        posterior = Posterior(surface, chosen.n_beta, chosen.gamma)
+        samples = sample(posterior, chosen, report)
+        null = posterior.prior_only(
+            chosen.seed, NULL_DRAWS, batch_size_for(chosen, surface.size)
+        )
+    shift = _gradient_shift(posterior, samples)
+    return _assemble(posterior, chosen, samples, null, shift, time.perf_counter() - started)
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+def _gradient_shift(posterior: Posterior, samples: Samples) -> float:
+    """At least what a gradient g at w* takes off λ̂: ½(nβ)²‖g‖²/(nβh + γ).
+
+    With S = (nβH + γ)⁻¹ the shift of a quadratic is −(nβ)²gᵀSg + ½(nβ)³gᵀSHSg ≤ −½(nβ)²gᵀSg, and
+    by Jensen gᵀSg ≥ ‖g‖²/(nβh + γ) with h = gᵀHg/‖g‖². Full batch only: a minibatch's gradient
+    is mostly noise.
+    """
+    if samples.batch_size is not None:
+        return math.nan
+    start = posterior.start(1)
+    gradient = posterior.evaluate(start, None).gradient
+    norm = gradient.norm()
+    if not norm > 0 or samples.step_size == 0:
+        return 0.0
+    # A step of the chains' own size: far below the scale on which curvature changes.
+    reach = 0.5 * samples.step_size
+    ahead = posterior.evaluate(start + reach * gradient / norm, None).gradient
+    curvature = ((ahead - gradient) * gradient).sum() / (reach * norm)
+    stiffness = max(float(curvature), 0.0) + posterior.gamma
+    return 0.5 * float(norm) ** 2 / stiffness
+
+
+def _assemble(
+    posterior: Posterior,
+    settings: Settings,
+    samples: Samples,
+    null: Tensor,
+    gradient_shift: float,
+    seconds: float,
+) -> Estimate:
+    """Put draws, controls and verdict together."""
+    healthy = ~samples.diverged
+    surface = posterior.surface
+    facts: dict[str, Any] = {}
+    if healthy.any():
+        m = moments(samples.draws.chains(healthy), posterior.dimension)
+    else:
+        m = Moments(*[math.nan] * 5, (), *[math.nan] * 6)
+    null = null.double().cpu()
+    null_mean = float(null.mean())
+    facts |= {name: getattr(m, name) for name in Moments.__dataclass_fields__}
+    facts |= {
+        "null": null_mean,
+        "null_se": float(null.std()) / math.sqrt(len(null)),
+        "saturation": m.llc / null_mean if null_mean > 0 else math.nan,
+        "baseline": surface.baseline,
+        "sampled_loss": surface.baseline + m.llc / posterior.n_beta,
+        "chance": surface.chance,
+        "gradient_shift": gradient_shift,
+        "heat": samples.heat,
+        "stiffness": samples.stiffness,
+    }
+    diverged = tuple(int(c) for c in np.flatnonzero(samples.diverged))
+    half_width = 1.96 * m.mcse / abs(m.llc) if m.llc else math.nan
+    verdict = judge(
+        facts
+        | {
+            "stiffness_aim": samples.stiffness_aim,
+            "reached": samples.reached,
+            "chains": settings.chains,
+            "diverged": ", ".join(map(str, diverged)),
+            "diverged_count": len(diverged),
+            "step_size": samples.step_size,
+            "half_width": half_width,
+            "precision": settings.precision,
+            "chain_virials": ", ".join(f"{v:.2f}" for v in m.chain_virials),
+        }
+    )
+    facts.pop("below_baseline")
+    return Estimate(
+        **facts,
+        dimension=posterior.dimension,
+        diverged=diverged,
+        friction=samples.friction,
+        verdict=verdict,
+        settings=replace(
+            settings,
+            step_size=samples.step_size,
+            draws=samples.draws.count,
+            burn_in=samples.burn_in,
+        ),
+        gradient_evaluations=samples.evaluations,
+        seconds=seconds,
+        trace=samples.draws.rise,
+        virial_trace=samples.draws.virial(posterior.dimension),
+    )
