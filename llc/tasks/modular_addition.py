@@ -28,6 +28,7 @@ SHARE = 0.4
 BATCH = 128
 LEARNING_RATE = 5e-3
 DECAY = 2e-4
+EXTRA = 20
 
 
 class ModularAddition(nn.Module):
@@ -108,10 +109,13 @@ def train(
     prime: int = 53,
     seed: int = 0,
     random_labels: bool = False,
+    follow_change: bool = True,
     report: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Train from scratch and write a checkpoint, with losses and accuracies, at each given step.
 
+    With ``follow_change`` checkpoints are also written every 1/160 of the run, 20 at most, while
+    held-out accuracy is between 10 and 99 %: when that happens is not known beforehand.
     Deterministic in its arguments on one machine; global random state is neither read nor left
     changed. ``report`` is called with the number of steps done.
     """
@@ -122,12 +126,17 @@ def train(
         model.parameters(), lr=LEARNING_RATE, weight_decay=DECAY, fused=True
     )
     inputs, targets = data.train
-    wanted = set(save_at)
+    wanted, extra = set(save_at), EXTRA if follow_change else 0
+    look_every = max(1, steps // 160)
     for step in range(1, steps + 1):
         index = torch.randint(len(targets), (BATCH,), generator=order)
         optimiser.zero_grad()
         F.cross_entropy(model(inputs[index]), targets[index]).backward()
         optimiser.step()
+        if extra and step % look_every == 0 and step not in wanted:
+            if 0.1 < _accuracy(model, data.test) < 0.99:
+                wanted.add(step)
+                extra -= 1
         if step in wanted:
             save_checkpoint(folder, step, model.state_dict(), _measure(model, data))
         if step % 200 == 0 or step == steps:
@@ -139,12 +148,16 @@ def _measure(model: nn.Module, data: Data) -> dict[str, float]:
     """Loss, accuracy and weight norm, under the names figures look for."""
     result = {}
     for part, (inputs, targets) in (("train", data.train), ("test", data.test)):
-        logits = model(inputs)
-        result[f"{part}_loss"] = F.cross_entropy(logits, targets).item()
-        result[f"{part}_accuracy"] = (logits.argmax(1) == targets).float().mean().item()
+        result[f"{part}_loss"] = F.cross_entropy(model(inputs), targets).item()
+        result[f"{part}_accuracy"] = _accuracy(model, (inputs, targets))
     squares = sum(p.double().square().sum().item() for p in model.parameters())
     result["weight_norm"] = squares**0.5
     return result
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, pairs: tuple[Tensor, Tensor]) -> float:
+    return (model(pairs[0]).argmax(1) == pairs[1]).float().mean().item()
 
 
 def _initialised(prime: int, seed: int) -> ModularAddition:

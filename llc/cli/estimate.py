@@ -1,0 +1,85 @@
+"""``rlct estimate``: one checkpoint, one table or one JSON object."""
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+from llc.checkpoints import load_weights
+from llc.cli.tasks import load_task
+from llc.estimation.estimate import rounded
+from llc.estimator import estimate
+
+if TYPE_CHECKING:
+    from llc.cli.options import Estimate as Options
+    from llc.estimation import Estimate
+
+__all__ = ["run", "table"]
+
+
+def run(options: "Options") -> int:
+    """Load, estimate, print; 1 if the verdict failed and ``--strict`` was given."""
+    weights = load_weights(options.checkpoint)
+    task = load_task(options.task).at(weights)
+    result = estimate(
+        task,
+        n_beta=options.n_beta,
+        gamma=options.gamma,
+        sampler=options.sampler,
+        step_size=options.step_size,
+        chains=options.chains,
+        draws=options.draws,
+        burn_in=options.burn_in,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        budget=options.budget,
+        behavioural=options.behavioural,
+        seed=options.seed,
+        device=options.device,
+        progress=True,
+    )
+    if options.json:
+        record = {"checkpoint": options.checkpoint.name, **result.to_dict()}
+        print(json.dumps(record, indent=1, allow_nan=False))
+    else:
+        print(table(result, options.checkpoint.name))
+    return 1 if options.strict and result.verdict.status == "fail" else 0
+
+
+def table(result: "Estimate", name: str) -> str:
+    """Lay an estimate out for reading."""
+    s = result.settings
+    number, error = rounded(result.llc, result.mcse)
+    measured = "not measured" if math.isnan(result.llc) else f"{number} ± {error}"
+    low, high = result.interval(0.9)
+    rows = [
+        ("checkpoint", f"{name} ({result.dimension:,} parameters)"),
+        ("LLC", f"{measured}   90 % interval {low:.4g} … {high:.4g}"),
+        ("virial", f"{result.virial:.3f} (1 in equilibrium; chains {_list(result.chain_virials)})"),
+        ("R-hat", f"{result.rhat:.3f}"),
+        ("ESS", f"{result.ess:.0f} of {s.chains * (s.draws or 0)} draws"),
+        ("saturation", f"{result.saturation:.3f} of the prior-only null {result.null:.4g}"),
+        ("n_beta", f"{s.n_beta:.6g}{_why(s.reasons, 'n_beta')}"),
+        ("gamma", f"{s.gamma:.4g}{_why(s.reasons, 'gamma')}"),
+        ("sampler", f"{s.sampler}, step size {s.step_size:.3g}{_friction(result)}"),
+        ("chains", f"{s.chains} × ({s.burn_in} burn-in + {s.draws} draws), seed {s.seed}"),
+        ("batch", f"{s.batch_size or 'all data'}{', behavioural loss' if s.behavioural else ''}"),
+        ("cost", f"{result.gradient_evaluations:,} gradients, {result.seconds:.1f} s"),
+        ("verdict", result.verdict.status),
+    ]
+    lines = [f"{label:<11} {text}" for label, text in rows]
+    lines += [f"  ! {sentence}" for sentence in result.verdict.sentences]
+    lines += [f"  · {reading}" for reading in result.verdict.readings]
+    return "\n".join(lines)
+
+
+def _why(reasons: object, name: str) -> str:
+    text = dict(reasons).get(name)  # type: ignore[call-overload]
+    return f"  ({text})" if text else ""
+
+
+def _friction(result: "Estimate") -> str:
+    return "" if result.friction is None else f", friction {result.friction:.3g}"
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{v:.2f}" for v in values)

@@ -1,0 +1,113 @@
+"""``rlct``: one place for parsing, errors and exit codes.
+
+Exit codes: 0 done; 1 the verdict failed and ``--strict`` was given; 2 bad input, told in one
+sentence on standard error; 130 interrupted.
+"""
+
+import contextlib
+import difflib
+import io
+import re
+import sys
+from collections.abc import Sequence
+
+from llc.errors import InputError
+
+__all__ = ["main"]
+
+DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parse(arguments)
+    except InputError as error:
+        print(f"rlct: {error}", file=sys.stderr)
+        return 2
+    if options is None:
+        return 0
+    try:
+        return _run(options)
+    except InputError as error:
+        if options.debug:
+            raise
+        print(f"rlct: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rlct: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(options: object) -> int:
+    """Dispatch; each command's module is imported only when it runs."""
+    from llc.cli.options import Demo, Estimate
+
+    if isinstance(options, Estimate):
+        from llc.cli import estimate
+
+        return estimate.run(options)
+    assert isinstance(options, Demo)
+    from llc.cli import demo
+
+    return demo.run(options)
+
+
+def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of options.py
+    """Parse, turning the parser's framed message into one sentence; None after ``--help``."""
+    import tyro
+
+    from llc.cli.options import Command
+
+    if arguments in (["--version"], ["-V"]):
+        import llc
+
+        print(f"rlct {llc.__version__}")
+        return None
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                Command,
+                prog="rlct",
+                description=DESCRIPTION,
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return None
+        raise InputError(_sentence(said.getvalue(), arguments)) from None
+
+
+def _sentence(framed: str, arguments: list[str]) -> str:
+    """Take the words out of the parser's box."""
+    lines = [line.strip("│ ").strip() for line in framed.splitlines()]
+    body: list[str] = []
+    for line in lines:
+        if line.startswith("╭"):
+            continue
+        if line.startswith(("───", "╰", "Got errors")):
+            break
+        body.append(line)
+    text = re.sub(r"\s+", " ", " ".join(body)).strip()
+    command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    help_ = " ".join(["rlct", command, "--help"]) if command in ("estimate", "demo") else "rlct --help"
+    unknown = re.match(r"Unrecognized options: (\S+?)(,|$)", text)
+    if unknown:
+        return _unknown_flag(unknown.group(1), command, help_)
+    text = text.replace("{None}|", "").replace(" (required)", "").rstrip(".")
+    return f"{text or 'the command line cannot be read'}; see {help_}"
+
+
+def _unknown_flag(flag: str, command: str, help_: str) -> str:
+    from dataclasses import fields
+
+    from llc.cli import options
+
+    kinds = {"estimate": options.Estimate, "demo": options.Demo}
+    names = [f"--{f.name.replace('_', '-')}" for f in fields(kinds[command])] if command in kinds else []
+    close = difflib.get_close_matches(flag, names, 1)
+    hint = f", did you mean {close[0]}?" if close else ", expected one of its flags:"
+    return f"unknown argument {flag}{hint} see {help_}"

@@ -1,0 +1,84 @@
+"""Every flag of every command, as frozen dataclasses; names are those of the Python API."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+__all__ = ["Command", "Demo", "Estimate"]
+
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimate the local learning coefficient of one checkpoint.
+
+    Prints the LLC with its error bar, diagnostics, settings and a verdict in words.
+    """
+
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
+    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
+    task: str
+    """What returns an llc.Task: file.py:function, module:function, or modular-addition."""
+    n_beta: OptionalFloat = None
+    """Number of examples times inverse temperature; n/ln n if left out."""
+    gamma: OptionalFloat = None
+    """Strength of the localising prior; chosen if left out."""
+    step_size: OptionalFloat = None
+    """Step of the sampler; follows the curvature along the chains if left out."""
+    chains: int = 4
+    """Chains, all started at the checkpoint."""
+    draws: OptionalInt = None
+    """Kept draws a chain; as many as the precision takes if left out."""
+    burn_in: OptionalInt = None
+    """Discarded steps a chain; until the virial is 1 if left out."""
+    batch_size: OptionalInt = None
+    """Examples a gradient; all up to 4096, else 512, if left out."""
+    precision: float = 0.05
+    """Relative half-width of the 95 % interval to reach."""
+    budget: OptionalInt = None
+    """Most gradient evaluations, all chains together (400,000 if left out)."""
+    seed: int = 0
+    """Seeds every random stream."""
+    sampler: Literal["auto", "kinetic", "sgld-lm", "sgld"] = "auto"
+    """Sampler; auto is kinetic Langevin."""
+    behavioural: bool = False
+    """Measure towards the checkpoint's own outputs, which makes it a minimum."""
+    device: OptionalText = None
+    """Where to compute, cpu or cuda; the model's own if left out."""
+    json: bool = False
+    """Print JSON instead of the table."""
+    strict: bool = False
+    """Exit with 1 if the verdict is fail."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train a network that groks, chart its LLC over training, with null and control."""
+
+    name: Annotated[tyro.conf.Positional[Literal["grokking"]], tyro.conf.arg(metavar="grokking")]
+    """Which demo."""
+    out: Path = Path("runs/grokking")
+    """Run folder; what is already there is reused."""
+    seed: int = 0
+    """Seeds data, initialisation, batches and chains."""
+    steps: int = 40_000
+    """Training steps."""
+    prime: int = 53
+    """Addition modulo this number."""
+    workers: OptionalInt = None
+    """Processes; one a core, eight at most, if left out."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+Command = (
+    Annotated[Estimate, tyro.conf.subcommand("estimate")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+)

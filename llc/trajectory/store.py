@@ -1,0 +1,143 @@
+"""A run folder: estimates kept with a fingerprint of everything that decides them."""
+
+import hashlib
+import inspect
+import json
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+import llc
+from llc.errors import InputError
+from llc.estimation import Estimate
+from llc.files import write_whole
+from llc.settings import Settings
+from llc.task import Task
+
+__all__ = ["RunFolder", "fingerprint_task", "fingerprint_weights"]
+
+
+class RunFolder:
+    """``run.json``, ``estimates/STEP.json`` and ``.npz``; a result is reused only if it fits."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def find(self, step: int, fingerprint: str) -> Estimate | None:
+        """Return the finished estimate of a step, or None if there is none with this fingerprint."""
+        path = self._path(step)
+        try:
+            if json.loads(path.with_suffix(".fingerprint").read_text()) != fingerprint:
+                return None
+            return Estimate.load(path)
+        except (OSError, ValueError, InputError):
+            # Unfinished or foreign: computed anew.
+            return None
+
+    def keep(self, step: int, fingerprint: str, estimate: Estimate) -> None:
+        """Save an estimate; the fingerprint last, so that a kill between files leaves no trace."""
+        path = self._path(step)
+        mark = path.with_suffix(".fingerprint")
+        mark.unlink(missing_ok=True)
+        estimate.save(path)
+        write_whole(mark, json.dumps(fingerprint).encode())
+
+    def describe(self, task: Task, settings: Settings, steps: list[int]) -> None:
+        """Write ``run.json``: resolved settings, versions, what was sampled."""
+        record = {
+            "task": task.label,
+            "steps": steps,
+            "settings": settings.to_dict(),
+            "task_fingerprint": fingerprint_task(task),
+            "versions": {
+                "llc": llc.__version__, "torch": torch.__version__, "numpy": np.__version__,
+            },
+        }  # fmt: skip
+        write_whole(self.folder / "run.json", json.dumps(record, indent=1).encode())
+
+    def settings(self) -> Settings | None:
+        """Return the settings of ``run.json``, or None if there is none to read."""
+        try:
+            record = json.loads((self.folder / "run.json").read_text())
+            return Settings.from_dict(record["settings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def task_fingerprint(self) -> str | None:
+        """Return the task's fingerprint of ``run.json``, or None."""
+        try:
+            return json.loads((self.folder / "run.json").read_text())["task_fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _path(self, step: int) -> Path:
+        return self.folder / "estimates" / f"{step:07d}.json"
+
+
+def fingerprint_weights(weights: Mapping[str, Tensor], task: str, settings: Settings) -> str:
+    """Hash weights together with a task's fingerprint, the settings and our version."""
+    digest = hashlib.sha256(f"{llc.__version__}\n{task}\n{_settings_key(settings)}".encode())
+    for name in sorted(weights):
+        digest.update(name.encode())
+        _add_tensor(digest, weights[name])
+    return digest.hexdigest()
+
+
+def fingerprint_task(task: Task) -> str:
+    """Hash data, architecture and the code of the loss, but not the weights.
+
+    The loss counts by name, bytecode and constants, and by those of the functions nested in
+    it; what it reads from elsewhere (globals, closures) is not seen.
+    """
+    digest = hashlib.sha256(str(task.model).encode())
+    for name, parameter in task.model.named_parameters():
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.requires_grad}".encode())
+    digest.update(_source(type(task.model)))
+    for leaf in tree_flatten(task.data)[0]:
+        if isinstance(leaf, Tensor):
+            _add_tensor(digest, leaf)
+    for part in (task.loss, task.batch_loss, task.potential):
+        digest.update(_code_key(part).encode())
+    return digest.hexdigest()
+
+
+def _settings_key(settings: Settings) -> str:
+    values = settings.to_dict()
+    values.pop("reasons")
+    return json.dumps(values, sort_keys=True)
+
+
+def _add_tensor(digest: Any, tensor: Tensor) -> None:
+    tensor = tensor.detach().cpu().contiguous()
+    digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    # Viewed as bytes, since numpy has no bfloat16.
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+
+
+def _source(kind: type) -> bytes:
+    try:
+        return inspect.getsource(kind).encode()
+    except (OSError, TypeError):
+        return kind.__qualname__.encode()
+
+
+def _code_key(function: Any) -> str:
+    if function is None or isinstance(function, str):
+        return repr(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return f"{type(function).__qualname__}{function}"
+    return f"{function.__qualname__}{_code_text(code)}"
+
+
+def _code_text(code: types.CodeType) -> str:
+    constants = [
+        _code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
+    ]
+    return f"{code.co_code.hex()}{code.co_names}{constants}"

@@ -1,0 +1,195 @@
+"""Estimate every checkpoint of a training run with one set of settings."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from llc.calibration import calibrate
+from llc.checkpoints import Checkpoint, find_checkpoints
+from llc.errors import InputError
+from llc.estimation import Estimate
+from llc.estimator import estimate_task
+from llc.settings import Settings
+from llc.task import Task
+from llc.trajectory.store import RunFolder, fingerprint_task, fingerprint_weights
+from llc.trajectory.trajectory import Point, Trajectory
+
+__all__ = ["trace"]
+
+Source = str | Path | Iterable[Checkpoint | tuple[int, Mapping[str, Tensor]]]
+PILOTS = 3
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A checkpoint with its weights in hand."""
+
+    step: int
+    weights: Mapping[str, Tensor]
+    metadata: Mapping[str, float]
+
+
+def trace(
+    task: Task,
+    checkpoints: Source,
+    *,
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    executor: Executor | None = None,
+    progress: bool | Callable[[int, Estimate | None], None] | None = None,
+    **given: Any,
+) -> Trajectory:
+    """Estimate the LLC at every checkpoint of a training run.
+
+    One nβ, one γ and one chain seed serve all checkpoints, so that differences between them
+    are differences of the checkpoints; step size and burn-in follow each checkpoint's own
+    curvature. Where γ is not given it is chosen at three checkpoints and the most local kept.
+
+    Args:
+        task: the model (its own weights do not matter), data and loss.
+        checkpoints: a folder, `Checkpoint` objects, or pairs of (step, state dict).
+        out: a run folder; estimates found there with the same fingerprint of weights, data,
+            loss and settings are reused, so that an interrupted trace goes on where it stopped.
+        settings: as for `estimate`; ``**given`` sets single ones instead.
+        executor: any ``concurrent.futures.Executor``; None computes here, one after another.
+            A process pool needs a task that can be pickled.
+        progress: True for a bar, or a function called with (step, estimate or None if skipped).
+
+    Returns:
+        The trajectory. Checkpoints that cannot be estimated are in ``skipped``, with the reason.
+
+    Raises:
+        InputError: no checkpoint, or none that can be estimated.
+    """
+    jobs = _jobs(checkpoints)
+    if not jobs:
+        raise InputError("checkpoints is empty: give at least one")
+    folder = None if out is None else RunFolder(out)
+    key = fingerprint_task(task)
+    wanted = replace(settings or Settings(), **given)
+    chosen = _resolve_all(task, key, jobs, wanted, folder)
+    if folder is not None:
+        folder.describe(task, chosen, [job.step for job in jobs])
+    marks = {job.step: fingerprint_weights(job.weights, key, chosen) for job in jobs}
+    done: dict[int, Estimate] = {}
+    for job in jobs if folder is not None else ():
+        found = folder.find(job.step, marks[job.step]) if folder is not None else None
+        if found is not None:
+            done[job.step] = found
+    skipped: dict[int, str] = {}
+    with _Watch(task.label, len(jobs), progress) as watch:
+        for step, found in done.items():
+            watch(step, found)
+        todo = [job for job in jobs if job.step not in done]
+        for job, result in _compute(task, chosen, todo, executor):
+            if isinstance(result, Estimate):
+                done[job.step] = result
+                if folder is not None:
+                    folder.keep(job.step, marks[job.step], result)
+            else:
+                skipped[job.step] = str(result)
+            watch(job.step, done.get(job.step))
+    if not done:
+        raise InputError(f"no checkpoint could be estimated; step {jobs[0].step}: "
+                         f"{skipped[jobs[0].step]}")  # fmt: skip
+    points = [Point(job.step, done[job.step], job.metadata) for job in jobs if job.step in done]
+    trajectory = Trajectory(task.label, chosen, tuple(points), skipped)
+    if folder is not None:
+        trajectory.to_csv(folder.folder / "trajectory.csv")
+    return trajectory
+
+
+def _jobs(checkpoints: Source) -> list[_Job]:
+    if isinstance(checkpoints, str | Path):
+        checkpoints = find_checkpoints(checkpoints)
+    jobs = {}
+    for item in checkpoints:
+        if isinstance(item, Checkpoint):
+            job = _Job(item.step, item.weights(), item.metadata)
+        else:
+            step, weights = item
+            job = _Job(int(step), weights, {})
+        if job.step in jobs:
+            raise InputError(f"checkpoints hold step {job.step} twice: keep one of them")
+        jobs[job.step] = job
+    return [jobs[step] for step in sorted(jobs)]
+
+
+def _resolve_all(
+    task: Task, key: str, jobs: list[_Job], wanted: Settings, folder: RunFolder | None
+) -> Settings:
+    """One nβ and γ for all: reused from the folder if it asks for the same, else chosen."""
+    if wanted.gamma is not None:
+        return calibrate(task.at(jobs[-1].weights), wanted)
+    kept = folder.settings() if folder is not None else None
+    if kept is not None and folder is not None and folder.task_fingerprint() == key:
+        # What was asked then is what is left when γ, and all that was filled in, is put back.
+        again = replace(wanted, gamma=kept.gamma, n_beta=wanted.n_beta or kept.n_beta,
+                        sampler=kept.sampler if wanted.sampler == "auto" else wanted.sampler,
+                        batch_size=wanted.batch_size or kept.batch_size)  # fmt: skip
+        if again == kept:
+            return kept
+    picks = sorted({round(i * (len(jobs) - 1) / (PILOTS - 1)) for i in range(PILOTS)})
+    choices = [calibrate(task.at(jobs[i].weights), wanted) for i in picks]
+    most_local = max(choices, key=lambda s: s.gamma or 0.0)
+    why = f"largest of {len(picks)} checkpoints'; {most_local.reasons['gamma']}"
+    return replace(most_local, reasons={**most_local.reasons, "gamma": why})
+
+
+def _estimate_one(
+    task: Task, weights: Mapping[str, Tensor], settings: Settings
+) -> Estimate | InputError:
+    try:
+        return estimate_task(task.at(weights), settings)
+    except InputError as error:
+        return error
+
+
+def _compute(
+    task: Task, settings: Settings, jobs: list[_Job], executor: Executor | None
+) -> Iterable[tuple[_Job, Estimate | InputError]]:
+    """Yield results as they finish."""
+    if executor is None:
+        for job in jobs:
+            yield job, _estimate_one(task, job.weights, settings)
+        return
+    futures: dict[Future[Estimate | InputError], _Job] = {
+        executor.submit(_estimate_one, task, job.weights, settings): job for job in jobs
+    }
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+class _Watch:
+    """A bar over checkpoints, or the caller's own function."""
+
+    def __init__(
+        self, name: str, total: int, progress: bool | Callable[[int, Estimate | None], None] | None
+    ) -> None:
+        from tqdm import tqdm
+
+        self._call = progress if callable(progress) else None
+        shown = progress is True and sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=name, unit="checkpoint", disable=not shown)
+
+    def __enter__(self) -> "_Watch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def __call__(self, step: int, estimate: Estimate | None) -> None:
+        if self._call is not None:
+            self._call(step, estimate)
+        self._bar.update()
+        if estimate is not None:
+            self._bar.set_postfix_str(f"step {step}, LLC {estimate.llc:.4g}")

@@ -1,0 +1,112 @@
+"""The result of tracing a run: one estimate a checkpoint, with what was saved beside it."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from llc.diagnostics import Array
+from llc.estimation import Estimate
+from llc.files import write_whole
+from llc.settings import Settings
+
+__all__ = ["Point", "Trajectory"]
+
+COLUMNS = (
+    "llc", "mcse", "virial", "rhat", "ess", "saturation", "null", "null_se",
+    "slope_gamma", "slope_gamma_se", "slope_n_beta", "slope_n_beta_se",
+    "baseline", "sampled_loss",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Point:
+    """One checkpoint of a trajectory."""
+
+    step: int
+    estimate: Estimate
+    metadata: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Estimates in the order of training steps.
+
+    Attributes:
+        name: of the task.
+        settings: shared by all checkpoints: one nβ, one γ, one seed.
+        points: one a checkpoint, by step.
+        skipped: step → sentence, for checkpoints that could not be estimated at all.
+    """
+
+    name: str
+    settings: Settings
+    points: tuple[Point, ...]
+    skipped: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> Array:
+        """Training steps, shape ``(points,)``."""
+        return np.array([point.step for point in self.points], dtype=float)
+
+    @property
+    def llc(self) -> Array:
+        """LLC at each step, shape ``(points,)``."""
+        return self.column("llc")
+
+    @property
+    def mcse(self) -> Array:
+        """Monte-Carlo standard error at each step, shape ``(points,)``."""
+        return self.column("mcse")
+
+    def column(self, name: str) -> Array:
+        """Return a field of the estimates, or of the checkpoints' metadata; nan where absent."""
+        values = [
+            getattr(p.estimate, name, None) if name in COLUMNS else p.metadata.get(name)
+            for p in self.points
+        ]
+        return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+    @property
+    def metadata_names(self) -> list[str]:
+        """Names of the numbers saved beside the weights, in the order first seen."""
+        return list(dict.fromkeys(name for point in self.points for name in point.metadata))
+
+    def interval(self, probability: float = 0.9) -> tuple[Array, Array]:
+        """Return lower and upper ends of each estimate's interval."""
+        ends = [point.estimate.interval(probability) for point in self.points]
+        low, high = zip(*ends, strict=True)
+        return np.array(low), np.array(high)
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write one row a checkpoint: step, estimate, verdict, metadata."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        names = self.metadata_names
+        writer.writerow(["step", *COLUMNS, "verdict", "reasons", *names])
+        for point in self.points:
+            values = [getattr(point.estimate, name) for name in COLUMNS]
+            verdict = point.estimate.verdict
+            extra = [point.metadata.get(name, math.nan) for name in names]
+            writer.writerow(
+                [
+                    point.step,
+                    *(f"{value:.8g}" for value in values),
+                    verdict.status,
+                    " ".join(reason.name for reason in verdict.reasons),
+                    *(f"{value:.8g}" for value in extra),
+                ]
+            )
+        path = Path(path)
+        write_whole(path, buffer.getvalue().encode())
+        return path
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {len(self.points)} checkpoints"]
+        lines += [f"step {point.step}: {point.estimate}" for point in self.points]
+        lines += [f"step {step}: skipped ({why})" for step, why in self.skipped.items()]
+        return "\n".join(lines)
