@@ -102,8 +102,9 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _kl_to_reference(outputs: Tensor, reference: Tensor) -> Tensor:
     """KL(reference ‖ softmax of outputs), classes in dimension 1; reference: log-probabilities."""
-    divergence = reference.exp() * (reference - F.log_softmax(outputs, 1))
-    return _per_example(divergence.sum(1))
+    weights = reference.exp()
+    entropy = -(weights * reference).sum(1)
+    return _per_example(-(weights * F.log_softmax(outputs, 1)).sum(1) - entropy)
 
 
 def _uniform_guess(outputs: Tensor, _targets: Tensor) -> float:

@@ -28,7 +28,6 @@ __all__ = ["run"]
 CHECKPOINTS = 60
 CONTROL_CHECKPOINTS = 16
 GAMMA = 100.0
-DRAWS = 160
 MOST_WORKERS = 8
 MARK = "training.json"
 
@@ -148,7 +147,6 @@ def _trace(
     settings = Settings(
         n_beta=float(task.size or 0),
         gamma=GAMMA,
-        draws=DRAWS,
         behavioural=True,
         seed=options.seed,
         reasons={"n_beta": "n", "gamma": "local, and in equilibrium, all along this run"},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from llc.diagnostics import diverged, ess, mcse
+from llc.diagnostics import diverged, ess, mcse, rhat
 from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Report, Streams, advance
 from llc.sampling.curvature import CurvatureProbe
@@ -24,6 +24,7 @@ CHUNK = 50
 FIRST_CHECK = 100
 CHECK_GROWTH = 1.25
 LEAST_ESS = 100
+MOST_RHAT = 1.05
 AUDIT_PROBES = 5
 COLD_PROBES = 15
 
@@ -181,6 +182,9 @@ def _until(
 ) -> tuple[Draws, int, bool]:
     """Draw until the 95 % interval is narrow enough *and* the virial is 1, or ``most`` steps.
 
+    A narrow interval counts only with a hundred effective draws and chains that agree: its own
+    width is not known otherwise.
+
     A virial still off 1 when the interval is narrow enough says that burn-in ended too early:
     the older half of the draws is then moved to burn-in. Production is at least half as long
     as the warm-up was, so that a slow mode had time to show itself.
@@ -202,6 +206,7 @@ def _until(
         kept = draws.chains(~gone)
         llc, error = kept.rise.mean(), mcse(kept.rise)
         narrow = error <= precision / 2 * abs(llc) and ess(kept.rise) >= LEAST_ESS
+        narrow = narrow and not rhat(kept.rise) > MOST_RHAT
         balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
         if narrow and balanced:
             return draws, discarded, True

@@ -9,7 +9,8 @@ from llc.sampling.kernels import kinetic, sgld, sgld_lm
 __all__ = ["SCHEMES", "Scheme", "scheme_for"]
 
 WARM_FRICTION = 3.0
-PRODUCTION_FRICTION = 8.0
+LEAST_FRICTION = 2.0
+MOST_FRICTION = 8.0
 
 
 @dataclass(frozen=True)

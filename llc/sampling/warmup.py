@@ -20,7 +20,7 @@ from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Report, Streams
 from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.kernel import Kernel, StepInfo
-from llc.sampling.schemes import PRODUCTION_FRICTION, WARM_FRICTION, Scheme
+from llc.sampling.schemes import LEAST_FRICTION, MOST_FRICTION, WARM_FRICTION, Scheme
 
 __all__ = ["WarmUp", "warm_up"]
 
@@ -133,20 +133,35 @@ class _Walk:
             # It grows as chains leave w*, where noiseless labels have none: weigh the recent.
             self.gradient_noise += 0.5 * (seen - self.gradient_noise)
 
-    def settle(self, llc: float) -> None:
-        """Fix friction and step for production, heat by minibatch noise kept below its limit."""
-        self.friction = PRODUCTION_FRICTION * self.posterior.gamma**0.5
-        if self.gradient_noise == 0 or self.given is not None:
+    def settle(self, half: Draws | None) -> None:
+        """Fix friction and step for production, heat by minibatch noise kept below its limit.
+
+        A mode of curvature a decorrelates fastest at Γ ≈ √a. The modes that make X vary have
+        curvature 2γVar(X)/Cov(X, R) in the (harmonic) mean on a quadratic: soft ones where the
+        prior holds most directions, stiff ones where the loss does; Γ stays within 2…8 √γ.
+        """
+        if half is None:
             return
-        # Allowed (h²/8)·coth(Γh/2)·trΣ or, first order, (ε/8)·trΣ, in LLC units.
+        x, r = half.rise, half.spread
+        shared = float(((x - x.mean()) * (r - r.mean())).mean())
+        ratio = 2 * float(x.var() - half.noise.mean()) / shared if shared > 0 else math.inf
+        factor = min(max(max(ratio, 0.0) ** 0.5, LEAST_FRICTION), MOST_FRICTION)
+        if math.isnan(factor):
+            factor = MOST_FRICTION
+        self.friction = factor * self.posterior.gamma**0.5
+        if self.gradient_noise > 0 and self.given is None:
+            self._cool(float(x.mean()))
+
+    def _cool(self, llc: float) -> None:
+        """Lower the step, or raise friction, until heat is below its limit."""
+        # Allowed (h²)·coth(Γh/2) or, first order, ε.
         allowed = 8 * HEAT_LIMIT * max(llc, 0.5) / self.gradient_noise
         if not self.scheme.kinetic:
             self.step_size = min(self.step_size, allowed)
             return
-        if self.step_size**2 * 1.05 > allowed:
-            self.step_size = (allowed / 1.05) ** 0.5
-        ratio = allowed / self.step_size**2
-        needed = 2 * math.atanh(min(1 / ratio, 0.96)) / self.step_size
+        self.step_size = min(self.step_size, (allowed / 1.05) ** 0.5)
+        coth = allowed / self.step_size**2
+        needed = 2 * math.atanh(1 / coth) / self.step_size
         self.friction = max(self.friction, needed)
 
     def retreat(self) -> None:
@@ -185,7 +200,8 @@ def warm_up(
     """
     walk = _Walk(posterior, scheme, streams, seed, chains, step_size)
     infos: list[StepInfo] = []
-    elapsed, rescues, equilibrated, virial, llc = 0.0, 0, False, 0.0, 0.0
+    elapsed, rescues, equilibrated, virial = 0.0, 0, False, 0.0
+    kept: Draws | None = None
     limit = most if steps is None else steps
     total = 0
     while len(infos) < limit and total < max(limit, most):
@@ -204,12 +220,13 @@ def warm_up(
             continue
         if gone.all():
             break
-        equilibrated, virial, llc = _judge(half.chains(~gone), posterior.dimension)
+        kept = half.chains(~gone)
+        equilibrated, virial = _judge(kept, posterior.dimension)
         enough = len(infos) >= LEAST_STEPS and elapsed >= RELAXATIONS
         equilibrated = equilibrated and enough
         if steps is None and equilibrated:
             break
-    walk.settle(llc)
+    walk.settle(kept)
     return WarmUp(
         walk.state,
         walk.step_size,
@@ -224,8 +241,8 @@ def warm_up(
     )
 
 
-def _judge(half: Draws, dimension: int) -> tuple[bool, float, float]:
-    """Whether the later half looks like equilibrium; its virial and its mean of X."""
+def _judge(half: Draws, dimension: int) -> tuple[bool, float]:
+    """Whether the later half looks like equilibrium, and its virial."""
     virial = half.virial(dimension)
     mean, error = float(virial.mean()), virial_error(virial)
     middle = half.count // 2
@@ -233,5 +250,5 @@ def _judge(half: Draws, dimension: int) -> tuple[bool, float, float]:
     drift = abs(late - early)
     tolerance = SPREAD_TOLERANCE * dimension + 2 * virial_error(half.spread)
     settled = math.isfinite(mean) and abs(mean - 1) <= VIRIAL_TOLERANCE + error
-    return bool(settled and drift <= tolerance), mean, float(half.rise.mean())
+    return bool(settled and drift <= tolerance), mean
 
