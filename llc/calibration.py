@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llc.errors import InputError
-from llc.estimation.estimators import Moments, moments
+from llc.estimation.estimators import UNKNOWN, Moments, moments
 from llc.posterior import Posterior
 from llc.sampling.chains import Report
 from llc.sampling.run import batch_size_for, sample
@@ -50,9 +50,7 @@ def calibrate(task: Task, settings: Settings | None = None, **given: Any) -> Set
     return resolve(LossSurface(task, behavioural=chosen.behavioural), chosen)
 
 
-def resolve(
-    surface: LossSurface, settings: Settings, report: Report | None = None
-) -> Settings:
+def resolve(surface: LossSurface, settings: Settings, report: Report | None = None) -> Settings:
     """Fill in nβ, γ, batch size and sampler; see `calibrate`."""
     reasons = dict(settings.reasons)
     size = surface.size
@@ -89,9 +87,7 @@ def _default_n_beta(size: int | None) -> float:
             "the inverse temperature"
         )
     if size < 3:
-        raise InputError(
-            f"the data hold {size} examples, too few for n_beta = n/ln n: give n_beta"
-        )
+        raise InputError(f"the data hold {size} examples, too few for n_beta = n/ln n: give n_beta")
     return size / math.log(size)
 
 
@@ -105,9 +101,7 @@ class _Pilot:
     why_not: str
 
 
-def _choose_gamma(
-    surface: LossSurface, settings: Settings, report: Report
-) -> tuple[float, str]:
+def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> tuple[float, str]:
     """Lower γ tenfold from its start until λ̂ no longer depends on it, or it must not be."""
     dimension = surface.layout.total
     # Weights near zero give no scale of their own; a tenth is the least assumed.
@@ -159,8 +153,7 @@ def _pilot(surface: LossSurface, settings: Settings, gamma: float) -> _Pilot:
     )
     samples = sample(posterior, short, lambda *_: None)
     if samples.diverged.any():
-        empty = Moments(*[math.nan] * 5, (), *[math.nan] * 6)
-        return _Pilot(gamma, empty, False, "chains diverged")
+        return _Pilot(gamma, UNKNOWN, False, "chains diverged")
     m = moments(samples.draws, posterior.dimension)
     rise = m.llc / posterior.n_beta
     room = None if surface.chance is None else surface.chance - surface.baseline

@@ -48,7 +48,9 @@ def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder, expected one that holds checkpoints")
-    paths = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+    paths = sorted(
+        p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")
+    )
     if not paths:
         raise InputError(f"{folder} holds no checkpoint, expected files ending in {_suffixes()}")
     found: dict[int, Checkpoint] = {}

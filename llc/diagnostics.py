@@ -68,4 +68,4 @@ def diverged(rise: Array, spread: Array, dimension: int) -> NDArray[np.bool_]:
     finite = np.isfinite(rise).all(1) & np.isfinite(spread).all(1)
     with np.errstate(invalid="ignore"):
         exploded = (spread > EXPLODED * dimension).any(1)
-    return ~finite | exploded
+    return np.logical_or(~finite, exploded)

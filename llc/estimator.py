@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from llc.calibration import resolve
 from llc.errors import InputError
 from llc.estimation.estimate import Estimate
-from llc.estimation.estimators import Moments, moments
+from llc.estimation.estimators import UNKNOWN, Moments, moments
 from llc.estimation.verdict import judge
 from llc.posterior import Posterior
 from llc.progress import Bar
@@ -112,12 +112,11 @@ def estimate_task(
     with Bar(task.label) if progress is True else nullcontext(progress or _silent) as report:
         surface = LossSurface(task, behavioural=settings.behavioural, device=device)
         chosen = resolve(surface, settings, report)
-        assert chosen.n_beta is not None and chosen.gamma is not None
+        assert chosen.n_beta is not None
+        assert chosen.gamma is not None
         posterior = Posterior(surface, chosen.n_beta, chosen.gamma)
         samples = sample(posterior, chosen, report)
-        null = posterior.prior_only(
-            chosen.seed, NULL_DRAWS, batch_size_for(chosen, surface.size)
-        )
+        null = posterior.prior_only(chosen.seed, NULL_DRAWS, batch_size_for(chosen, surface.size))
     shift = _gradient_shift(posterior, samples)
     return _assemble(posterior, chosen, samples, null, shift, time.perf_counter() - started)
 
@@ -160,10 +159,8 @@ def _assemble(
     healthy = ~samples.diverged
     surface = posterior.surface
     facts: dict[str, Any] = {}
-    if healthy.any():
-        m = moments(samples.draws.chains(healthy), posterior.dimension)
-    else:
-        m = Moments(*[math.nan] * 5, (), *[math.nan] * 6)
+    kept = samples.draws.chains(healthy)
+    m = moments(kept, posterior.dimension) if healthy.any() else UNKNOWN
     null = null.double().cpu()
     null_mean = float(null.mean())
     facts |= {name: getattr(m, name) for name in Moments.__dataclass_fields__}
@@ -204,7 +201,7 @@ def _assemble(
         settings=replace(
             settings,
             step_size=samples.step_size,
-            draws=samples.draws.count,
+            draws=samples.draws.length,
             burn_in=samples.burn_in,
         ),
         gradient_evaluations=samples.evaluations,

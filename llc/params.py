@@ -111,9 +111,7 @@ class NoiseStreams:
 
     def integers(self, high: int, size: int) -> Tensor:
         """Draw integers of [0, high) with replacement, shape ``(chains, size)``."""
-        out = torch.empty(
-            (len(self._generators), size), dtype=torch.int64, device=self.device
-        )
+        out = torch.empty((len(self._generators), size), dtype=torch.int64, device=self.device)
         for row, generator in zip(out, self._generators, strict=True):
             row.random_(0, high, generator=generator)
         return out

@@ -1,6 +1,7 @@
 """Every choice that decides an estimate, in one frozen, printable, JSON-able object."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -49,9 +50,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            raise InputError(
-                f"sampler is {self.sampler!r}, expected one of {', '.join(SAMPLERS)}"
-            )
+            raise InputError(f"sampler is {self.sampler!r}, expected one of {', '.join(SAMPLERS)}")
         for name in ("n_beta", "gamma", "precision"):
             _demand(name, getattr(self, name), above=0)
         _demand("step_size", self.step_size, at_least=0)
@@ -112,8 +111,7 @@ def _demand(
         return
     kind = "a whole number" if whole else "a number"
     bound = f"above {above}" if above is not None else f"of at least {at_least}"
-    bad = not _is_real(value) or (whole and value != int(value)) or value != value
-    bad = bad or value == float("inf")
+    bad = not _is_real(value) or (whole and value != int(value)) or not math.isfinite(value)
     bad = bad or (above is not None and value <= above)
     bad = bad or (at_least is not None and value < at_least)
     if bad:

@@ -31,8 +31,8 @@ GAMMA = 100.0
 MOST_WORKERS = 8
 MARK = "training.json"
 
-_progress: Any = None
-"""Steps done by each training run, shared with the workers."""
+_shared: dict[str, Any] = {}
+"""In a worker: the array of steps done, a slot for each training run."""
 
 
 def run(options: "Options") -> int:
@@ -54,9 +54,7 @@ def run(options: "Options") -> int:
     with ProcessPoolExecutor(workers, context, _start_worker, (shared,)) as pool:
         if fresh:
             _train_all(pool, shared, {folder: runs[folder] for folder in fresh}, options.steps)
-        trajectories = [
-            _trace(options, folder, plan, pool) for folder, plan in runs.items()
-        ]
+        trajectories = [_trace(options, folder, plan, pool) for folder, plan in runs.items()]
     main, control = trajectories
     figures = plot.save(plot.trajectory(main, control=control), out / "figures" / "trajectory")
     print(_summary(main, control))
@@ -122,8 +120,7 @@ def _train_all(
 
 def _start_worker(shared: Any) -> None:
     """Give each process one thread: as many processes as cores."""
-    global _progress
-    _progress = shared
+    _shared["steps"] = shared
     torch.set_num_threads(1)
 
 
@@ -134,7 +131,7 @@ def _train_one(slot: int, folder: Path, plan: dict[str, Any]) -> None:
         stale.unlink()
 
     def report(step: int) -> None:
-        _progress[slot] = step
+        _shared["steps"][slot] = step
 
     modular_addition.train(checkpoints, **plan, report=report)
     write_whole(checkpoints / MARK, json.dumps(plan).encode())
@@ -160,7 +157,7 @@ def _trace(
 def _summary(main: Trajectory, control: Trajectory) -> str:
     """What was seen, in words, with the settings it was seen at."""
     lines = ["settings", *("  " + line for line in str(main.settings).splitlines()), ""]
-    counts = {status: 0 for status in ("ok", "warn", "fail")}
+    counts = dict.fromkeys(("ok", "warn", "fail"), 0)
     for point in (*main.points, *control.points):
         counts[point.estimate.verdict.status] += 1
     total = len(main.points) + len(control.points)
@@ -190,4 +187,6 @@ def _fall(run: Trajectory, name: str) -> str:
     top, last = int(values.argmax()), len(values) - 1
     high, low = (" ± ".join(rounded(values[i], errors[i])) for i in (top, last))
     ratio = values[top] / values[last]
-    return f"{high} at its peak (step {run.steps[top]:,.0f}) → {low} at the end, a factor {ratio:.1f}"
+    return (
+        f"{high} at its peak (step {run.steps[top]:,.0f}) → {low} at the end, a factor {ratio:.1f}"
+    )

@@ -93,7 +93,9 @@ def _sentence(framed: str, arguments: list[str]) -> str:
         body.append(line)
     text = re.sub(r"\s+", " ", " ".join(body)).strip()
     command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    help_ = " ".join(["rlct", command, "--help"]) if command in ("estimate", "demo") else "rlct --help"
+    help_ = (
+        " ".join(["rlct", command, "--help"]) if command in ("estimate", "demo") else "rlct --help"
+    )
     unknown = re.match(r"Unrecognized options: (\S+?)(,|$)", text)
     if unknown:
         return _unknown_flag(unknown.group(1), command, help_)
@@ -107,7 +109,11 @@ def _unknown_flag(flag: str, command: str, help_: str) -> str:
     from llc.cli import options
 
     kinds = {"estimate": options.Estimate, "demo": options.Demo}
-    names = [f"--{f.name.replace('_', '-')}" for f in fields(kinds[command])] if command in kinds else []
+    names = (
+        [f"--{f.name.replace('_', '-')}" for f in fields(kinds[command])]
+        if command in kinds
+        else []
+    )
     close = difflib.get_close_matches(flag, names, 1)
     hint = f", did you mean {close[0]}?" if close else ", expected one of its flags:"
     return f"unknown argument {flag}{hint} see {help_}"

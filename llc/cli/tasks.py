@@ -61,7 +61,8 @@ def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise InputError(f"{path} does not exist, expected the file of --task file.py:function")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # As for a script: its neighbours can be imported, and its classes found by name.
     sys.path.insert(0, str(path.resolve().parent))
@@ -70,7 +71,8 @@ def _from_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         raise InputError(
-            f"{path} cannot be loaded, {type(error).__name__}: {error} (--debug shows the traceback)"
+            f"{path} cannot be loaded, {type(error).__name__}: {error} (--debug shows the "
+            "traceback)"
         ) from error
     return module
 

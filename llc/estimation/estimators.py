@@ -3,6 +3,7 @@
 Notation, per draw: X = nβ(L(w) − L(w*)), V = nβ δ·∇L(w), R = γ‖δ‖².
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from llc import diagnostics
 from llc.diagnostics import Array
 from llc.sampling.chains import Draws
 
-__all__ = ["Moments", "moments"]
+__all__ = ["UNKNOWN", "Moments", "moments"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,23 @@ class Moments:
     slope_n_beta_se: float
     distance: float
     below_baseline: float
+
+
+UNKNOWN = Moments(
+    llc=math.nan,
+    mcse=math.nan,
+    ess=math.nan,
+    rhat=math.nan,
+    virial=math.nan,
+    chain_virials=(),
+    slope_gamma=math.nan,
+    slope_gamma_se=math.nan,
+    slope_n_beta=math.nan,
+    slope_n_beta_se=math.nan,
+    distance=math.nan,
+    below_baseline=math.nan,
+)
+"""What is said of a run without a single healthy chain."""
 
 
 def moments(draws: Draws, dimension: int) -> Moments:

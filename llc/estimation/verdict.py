@@ -170,7 +170,9 @@ def _readings(f: Mapping[str, Any]) -> list[str]:
         lines.append("negative LLC: lower loss was found near w* than at w*")
     share = abs(f["slope_gamma"]) / abs(f["llc"]) if f["llc"] else float("nan")
     meaning = (
-        "a plateau in gamma" if share <= 0.03 else "a tempered effective dimension at these settings"
+        "a plateau in gamma"
+        if share <= 0.03
+        else "a tempered effective dimension at these settings"
     )
     slope = f"dLLC/d ln gamma {f['slope_gamma']:.3g} ± {f['slope_gamma_se']:.2g}"
     if f["slope_n_beta"] == f["slope_n_beta"]:

@@ -15,9 +15,7 @@ __all__ = ["trajectory"]
 MEMORISED = 0.99
 
 
-def trajectory(
-    result: "Trajectory", ax: Any = None, *, control: "Trajectory | None" = None
-) -> Any:
+def trajectory(result: "Trajectory", ax: Any = None, *, control: "Trajectory | None" = None) -> Any:
     """Chart a trajectory: learning curves above, LLC with its 90 % band and null below.
 
     Curves come from the checkpoints' metadata (``train_loss``, ``test_loss``,

@@ -1,0 +1,1 @@
+"""Chains: kernels, the runner, warm-up and production."""

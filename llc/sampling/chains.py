@@ -32,7 +32,7 @@ class Draws(NamedTuple):
     spread: Array
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """Draws a chain."""
         return self.rise.shape[1]
 

@@ -27,7 +27,7 @@ class CurvatureProbe:
     Attributes:
         largest: running estimate of the largest eigenvalue over chains; never below γ, and
             forgotten slowly (0.5 % an iteration), since a step must suit all places visited.
-        evaluations: gradients spent on directions, all chains together; the chains' own not counted.
+        evaluations: gradients spent on directions, all chains together, the chains' own left out.
     """
 
     def __init__(self, posterior: Posterior, seed: int, chains: int) -> None:

@@ -102,7 +102,7 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
             kernel, warm, streams, most, settings.precision, posterior.dimension, report
         )
     gone = diverged(draws.rise, draws.spread, posterior.dimension)
-    evaluations = warm.evaluations + chains * (extra + draws.count)
+    evaluations = warm.evaluations + chains * (extra + draws.length)
     power = 2 if scheme.kinetic else 1
     heat, stiffness = 0.0, math.nan
     if not gone.any():
@@ -210,11 +210,10 @@ def _until(
         balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
         if narrow and balanced:
             return draws, discarded, True
-        if narrow and draws.count >= 2 * FIRST_CHECK and taken < most:
-            older = draws.count // 2
+        if narrow and draws.length >= 2 * FIRST_CHECK and taken < most:
+            older = draws.length // 2
             discarded += older
             draws = draws.window(older)
         parts = [draws]
-        check = max(FIRST_CHECK, int(CHECK_GROWTH * draws.count))
+        check = max(FIRST_CHECK, int(CHECK_GROWTH * draws.length))
     return Draws.join(parts), discarded, False
-

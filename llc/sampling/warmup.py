@@ -11,10 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from llc.diagnostics import virial_error
+from llc.diagnostics import diverged, virial_error
 from llc.params import NoiseStreams
 from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Report, Streams
@@ -212,7 +211,7 @@ def warm_up(
             continue
         report("burn-in", len(infos), steps)
         half = Draws.of(infos[len(infos) // 2 :])
-        gone = ~np.isfinite(half.spread).all(1) | (half.spread > 100 * posterior.dimension).any(1)
+        gone = diverged(half.rise, half.spread, posterior.dimension)
         if gone.any() and walk.probe is not None and rescues < RESCUES:
             rescues += 1
             walk.retreat()
@@ -245,10 +244,9 @@ def _judge(half: Draws, dimension: int) -> tuple[bool, float]:
     """Whether the later half looks like equilibrium, and its virial."""
     virial = half.virial(dimension)
     mean, error = float(virial.mean()), virial_error(virial)
-    middle = half.count // 2
+    middle = half.length // 2
     early, late = half.spread[:, :middle].mean(), half.spread[:, middle:].mean()
     drift = abs(late - early)
     tolerance = SPREAD_TOLERANCE * dimension + 2 * virial_error(half.spread)
     settled = math.isfinite(mean) and abs(mean - 1) <= VIRIAL_TOLERANCE + error
     return bool(settled and drift <= tolerance), mean
-

@@ -94,8 +94,10 @@ def checkpoint_steps(steps: int, count: int) -> list[int]:
     chosen: set[int] = {steps}
     # Both grids thin out evenly until their union has the size asked for.
     for wanted in range(2, 2 * count):
-        picks = [grid[np.linspace(0, count - 1, (wanted + 1) // 2).astype(int)] for grid in (log, even)]
-        chosen = {int(round(step)) for step in np.concatenate(picks)} | {steps}
+        picks = [
+            grid[np.linspace(0, count - 1, (wanted + 1) // 2).astype(int)] for grid in (log, even)
+        ]
+        chosen = {round(float(step)) for step in np.concatenate(picks)} | {steps}
         if len(chosen) >= count:
             break
     return sorted(chosen)
@@ -133,10 +135,10 @@ def train(
         optimiser.zero_grad()
         F.cross_entropy(model(inputs[index]), targets[index]).backward()
         optimiser.step()
-        if extra and step % look_every == 0 and step not in wanted:
-            if 0.1 < _accuracy(model, data.test) < 0.99:
-                wanted.add(step)
-                extra -= 1
+        looking = extra and step % look_every == 0 and step not in wanted
+        if looking and 0.1 < _accuracy(model, data.test) < 0.99:
+            wanted.add(step)
+            extra -= 1
         if step in wanted:
             save_checkpoint(folder, step, model.state_dict(), _measure(model, data))
         if step % 200 == 0 or step == steps:

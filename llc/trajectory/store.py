@@ -30,7 +30,7 @@ class RunFolder:
         self.folder = Path(folder)
 
     def find(self, step: int, fingerprint: str) -> Estimate | None:
-        """Return the finished estimate of a step, or None if there is none with this fingerprint."""
+        """Return a step's finished estimate, or None if there is none with this fingerprint."""
         path = self._path(step)
         try:
             if json.loads(path.with_suffix(".fingerprint").read_text()) != fingerprint:

@@ -55,10 +55,11 @@ def trace(
         checkpoints: a folder, `Checkpoint` objects, or pairs of (step, state dict).
         out: a run folder; estimates found there with the same fingerprint of weights, data,
             loss and settings are reused, so that an interrupted trace goes on where it stopped.
-        settings: as for `estimate`; ``**given`` sets single ones instead.
+        settings: as for `estimate`.
         executor: any ``concurrent.futures.Executor``; None computes here, one after another.
             A process pool needs a task that can be pickled.
         progress: True for a bar, or a function called with (step, estimate or None if skipped).
+        **given: single settings, instead of ``settings``.
 
     Returns:
         The trajectory. Checkpoints that cannot be estimated are in ``skipped``, with the reason.

@@ -1,0 +1,236 @@
+"""A task's loss as a function of one flat weight vector, on private copies of model and data.
+
+What a user can get wrong about a model or loss is found here, before any sampling.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_map
+
+from llc import losses
+from llc.data import number_of_examples, take
+from llc.errors import InputError
+from llc.params import Layout
+from llc.task import Task
+
+__all__ = ["Baseline", "Objective"]
+
+CHUNK = 4096
+PROBE = 8
+
+
+class Baseline:
+    """The loss at w*.
+
+    Attributes:
+        mean: L(w*), over all data.
+        table: per-example losses at w*, shape ``(n,)``, or None where the loss gives only means.
+        dtype: of loss values.
+    """
+
+    def __init__(self, mean: float, table: Tensor | None, dtype: torch.dtype) -> None:
+        self.mean, self.table, self.dtype = mean, table, dtype
+
+
+class Objective:
+    """Loss values of a batch at any weights.
+
+    Args:
+        task: model, data and loss; copied or only read.
+        behavioural: replace the targets by the model's own outputs at w*.
+        device: where to compute; None keeps the model's own.
+
+    Attributes:
+        layout: how D sampled weights lie in one vector.
+        centre: w*, shape ``(D,)``.
+        data: the task's, on the device; None for a potential.
+        size: n, number of examples; None for a potential.
+        chance: loss of a guess blind to the inputs, or None where unknown.
+        baseline: the loss at w*.
+
+    Raises:
+        InputError: as `llc.surface.LossSurface`.
+    """
+
+    def __init__(
+        self, task: Task, *, behavioural: bool = False, device: torch.device | str | None = None
+    ) -> None:
+        model = copy.deepcopy(task.model).eval()
+        trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
+        if not trainable:
+            raise InputError(
+                f"{type(model).__name__} has no parameter that needs a gradient: nothing to "
+                "sample; set requires_grad=True on the parameters whose LLC you want"
+            )
+        self.device = _usable(device or next(iter(trainable.values())).device)
+        model.to(self.device)
+        self.data: Any = None
+        if task.data is not None:
+            self.data = tree_map(lambda leaf: leaf.detach().to(self.device), task.data)
+        self.size = None if task.data is None else number_of_examples(self.data)
+        self._loss = None if task.loss is None else losses.resolve(task.loss)
+        self._module = _WholeLoss(model, task, self._loss)
+        named = self._module.named_parameters()
+        params = {k: p.detach() for k, p in named if p.requires_grad}
+        _check_finite(params)
+        self.layout = Layout.of(params)
+        self.centre = self.layout.flatten(params)
+        self._check_twice()
+        if behavioural:
+            self._use_own_outputs()
+        self.chance = self._chance()
+        self.baseline = self._tabulate()
+
+    def values(self, weights: Tensor, batch: Any) -> Tensor:
+        """Evaluate the loss: ``(batch,)`` per-example values, or their mean ``()``."""
+        return functional_call(self._module, self.layout.unflatten(weights), (batch,))
+
+    @torch.no_grad()
+    def _check_twice(self) -> None:
+        """Two passes at w* over the same examples must agree."""
+        batch = None if self.size is None else take(self.data, slice(0, min(self.size, CHUNK)))
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            try:
+                first = self.values(self.centre, batch)
+                second = self.values(self.centre, batch)
+            except InputError:
+                raise
+            except Exception as error:
+                raise InputError(
+                    f"the model or its loss failed on a batch of the data: {type(error).__name__}: "
+                    f"{' '.join(str(error).split())[:200]}; check that the data are what the "
+                    "model expects"
+                ) from error
+        if not isinstance(first, Tensor) or not first.is_floating_point():
+            kind = f"{first.dtype} tensor" if isinstance(first, Tensor) else type(first).__name__
+            raise InputError(
+                f"the loss returned a {kind}, expected a floating-point tensor: its mean () or "
+                "one value per example"
+            )
+        if not torch.allclose(first, second, rtol=1e-4, atol=1e-6, equal_nan=True):
+            change = (first - second).abs().max().item()
+            raise InputError(
+                f"the loss at the same weights and examples changed by {change:.3g} between two "
+                "passes: take out dropout that stays on in eval mode, batch norm that keeps "
+                "updating, shuffling augmentation, or whatever else draws random numbers"
+            )
+
+    @torch.no_grad()
+    def _use_own_outputs(self) -> None:
+        loss = self._loss
+        if loss is None or loss.behavioural is None or loss.targets_from is None:
+            raise InputError(
+                "behavioural=True needs loss='cross_entropy' or 'mse', whose targets can be the "
+                f"checkpoint's own outputs; got {loss.name if loss else 'another kind of loss'}"
+            )
+        inputs = self.data[0]
+        model = self._module.model
+        outputs = [model(inputs[i : i + CHUNK]) for i in range(0, len(inputs), CHUNK)]
+        self.data = (inputs, loss.targets_from(torch.cat(outputs)))
+        self._loss = self._module.loss = loss.behavioural
+
+    @torch.no_grad()
+    def _chance(self) -> float | None:
+        if self._loss is None or self._loss.chance is None:
+            return None
+        inputs, targets = self.data
+        return self._loss.chance(self._module.model(inputs[:1]), targets)
+
+    @torch.no_grad()
+    def _tabulate(self) -> Baseline:
+        """Evaluate the loss at w* over all data, and learn which kind of loss it is."""
+        if self.size is None:
+            value = self.values(self.centre, None)
+            if value.ndim != 0:
+                raise InputError(
+                    f"potential returned shape {tuple(value.shape)}, expected a scalar ()"
+                )
+            return Baseline(_finite(value.item()), None, value.dtype)
+        parts, counts = [], []
+        for start in range(0, self.size, CHUNK):
+            batch = take(self.data, slice(start, min(start + CHUNK, self.size)))
+            counts.append(number_of_examples(batch))
+            parts.append(self.values(self.centre, batch))
+            if parts[-1].shape not in ((), (counts[-1],)):
+                raise InputError(
+                    f"the loss returned shape {tuple(parts[-1].shape)} for a batch of "
+                    f"{counts[-1]}, expected their mean () or one value per example "
+                    f"({counts[-1]},)"
+                )
+        dtype = parts[0].dtype
+        if parts[0].ndim == 1:
+            table = torch.cat(parts)
+            return Baseline(_finite(table.double().mean().item()), table, dtype)
+        self._refuse_sums()
+        weighted = [part.item() * count for part, count in zip(parts, counts, strict=True)]
+        return Baseline(_finite(math.fsum(weighted) / self.size), None, dtype)
+
+    def _refuse_sums(self) -> None:
+        """A mean does not change when every example is given twice; a sum doubles."""
+        count = min(self.size or 0, PROBE)
+        index = torch.arange(count, device=self.device)
+        once = self.values(self.centre, take(self.data, index)).item()
+        twice = self.values(self.centre, take(self.data, torch.cat([index, index]))).item()
+        if abs(once) > 1e-6 and abs(twice / once - 2) < 0.01:
+            raise InputError(
+                f"the loss adds up over the batch ({once:.4g} for {count} examples, {twice:.4g} "
+                "for the same given twice), expected a mean or one value per example: divide "
+                "by the batch size"
+            )
+
+
+class _WholeLoss(nn.Module):
+    """The whole loss as one module, so that `functional_call` can swap the model's weights."""
+
+    def __init__(self, model: nn.Module, task: Task, loss: losses.Loss | None) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self._batch_loss: Callable[[nn.Module, Any], Tensor] | None = task.batch_loss
+        self._potential: Callable[[nn.Module], Tensor] | None = task.potential
+        # Not .eval(): that would put the model into eval mode once more, which is no matter,
+        # but a loss given as an nn.Module belongs to the user and keeps its own mode.
+        self.training = False
+
+    def forward(self, batch: Any) -> Tensor:
+        if self._potential is not None:
+            return self._potential(self.model)
+        if self._batch_loss is not None:
+            return self._batch_loss(self.model, batch)
+        inputs, targets = batch
+        assert self.loss is not None
+        return self.loss.function(self.model(inputs), targets)
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device is {str(device)!r}, which this machine does not have: give cpu, or leave it "
+            "out"
+        ) from error
+    return device
+
+
+def _check_finite(params: dict[str, Tensor]) -> None:
+    bad = [name.removeprefix("model.") for name, p in params.items() if not p.isfinite().all()]
+    if bad:
+        raise InputError(
+            f"{len(bad)} tensors of the weights hold nan or infinity ({bad[0]} first): training "
+            "diverged before this checkpoint; give an earlier one"
+        )
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise InputError(f"the loss at w* is {value}: check the data and the loss at these weights")
+    return value
