@@ -37,7 +37,7 @@ def trajectory(result: "Trajectory", ax: Any = None, *, control: "Trajectory | N
         return ax
     curves = any(name in result.metadata_names for name in ("train_loss", "test_loss"))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 4.8 if curves else 3.0), layout="constrained")
+        figure = Figure(figsize=(5.6, 5.2 if curves else 3.4), layout="constrained")
         if curves:
             upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.35])
             _draw_curves(upper, result)
@@ -45,16 +45,15 @@ def trajectory(result: "Trajectory", ax: Any = None, *, control: "Trajectory | N
         else:
             lower = figure.subplots()
         _draw_llc(lower, result, control)
-        figure.suptitle(_caption(result), fontsize=7, color=COLOURS["muted"])
+        figure.suptitle(_caption(result), fontsize=6.5, color=COLOURS["muted"])
     return figure
 
 
 def _draw_llc(ax: Any, result: "Trajectory", control: "Trajectory | None") -> None:
-    _band(ax, result, COLOURS["main"], f"LLC, {result.name}", "o")
+    _run(ax, result, COLOURS["main"], "o", "")
     if control is not None:
-        _band(ax, control, COLOURS["second"], f"LLC, {control.name} (control)", "s")
-    steps, null = result.steps, result.column("null")
-    ax.plot(steps, null, "--", color=COLOURS["muted"], lw=0.9, label="prior-only null")
+        _run(ax, control, COLOURS["second"], "s", " (control)")
+    steps = result.steps
     doubtful = np.array([p.estimate.verdict.status == "fail" for p in result.points])
     if doubtful.any():
         ax.plot(
@@ -67,13 +66,20 @@ def _draw_llc(ax: Any, result: "Trajectory", control: "Trajectory | None") -> No
         _plain_ticks(ax.yaxis)
     ax.set_xlabel("training step")
     ax.set_ylabel("local learning coefficient")
-    ax.legend(loc="best")
+    # Below the axis: over a whole run the curves cross every corner of the panel.
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
 
-def _band(ax: Any, result: "Trajectory", colour: str, label: str, marker: str) -> None:
+def _run(ax: Any, result: "Trajectory", colour: str, marker: str, role: str) -> None:
+    """Draw one run's LLC with its band, and its prior-only null."""
     low, high = result.interval(0.9)
     ax.fill_between(result.steps, low, high, color=colour, alpha=0.3, lw=0)
+    label = f"LLC, {result.name}{role}"
     ax.plot(result.steps, result.llc, marker=marker, ms=2.2, color=colour, label=label)
+    null = result.column("null")
+    ax.plot(
+        result.steps, null, "--", color=colour, alpha=0.6, lw=0.8, label=f"prior-only null{role}"
+    )
 
 
 def _draw_curves(ax: Any, result: "Trajectory") -> None:
@@ -94,7 +100,7 @@ def _draw_curves(ax: Any, result: "Trajectory") -> None:
         right.set_ylabel("accuracy (dotted)")
         more, names = right.get_legend_handles_labels()
         handles, labels = handles + more, labels + names
-    ax.legend(handles, labels, loc="center left", ncols=1)
+    ax.legend(handles, labels, loc="center left", bbox_to_anchor=(0.0, 0.45))
 
 
 def _has_accuracy(result: "Trajectory") -> bool:
@@ -132,6 +138,7 @@ def _caption(result: "Trajectory") -> str:
     s = result.settings
     loss = ", behavioural loss" if s.behavioural else ""
     return (
-        f"{result.name}: n_beta = {s.n_beta:.4g}, gamma = {s.gamma:.3g}, {s.sampler} sampler, "
-        f"{s.chains} chains{loss}; band: 90 % Monte-Carlo interval"
+        f"$n\\beta$ = {s.n_beta:.4g}, $\\gamma$ = {s.gamma:.3g}, {s.sampler} sampler, "
+        f"{s.chains} chains{loss}; 90 % Monte-Carlo bands\n"
+        "(hidden where narrower than the line)"
     )
