@@ -20,7 +20,7 @@ from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
 
-__all__ = ["calibrate", "resolve"]
+__all__ = ["calibrate", "fill", "resolve"]
 
 START = 100.0
 LEAST_WEIGHT = 0.1
@@ -28,7 +28,7 @@ DECADES = 4
 PLATEAU = 0.03
 LOCAL_SHARE = 0.25
 PILOT_PRECISION = 0.1
-PILOT_BUDGET = 40_000
+PILOT_BUDGET = 10_000
 
 
 def calibrate(task: Task, settings: Settings | None = None, **given: Any) -> Settings:
@@ -47,13 +47,16 @@ def calibrate(task: Task, settings: Settings | None = None, **given: Any) -> Set
             else makes the task unusable.
     """
     chosen = replace(settings or Settings(), **given)
-    return resolve(LossSurface(task, behavioural=chosen.behavioural), chosen)
+    return resolve(LossSurface(task, behavioural=chosen.behavioural), chosen)[0]
 
 
-def resolve(surface: LossSurface, settings: Settings, report: Report | None = None) -> Settings:
-    """Fill in nβ, γ, batch size and sampler; see `calibrate`."""
+def fill(settings: Settings, size: int | None) -> Settings:
+    """Fill in nβ and sampler from the number of examples alone; γ stays as it is.
+
+    Raises:
+        InputError: a potential without ``n_beta``, or a batch larger than the data.
+    """
     reasons = dict(settings.reasons)
-    size = surface.size
     if settings.batch_size is not None and size is not None and settings.batch_size > size:
         raise InputError(
             f"batch_size is {settings.batch_size}, but the data hold {size} examples: give at "
@@ -63,21 +66,23 @@ def resolve(surface: LossSurface, settings: Settings, report: Report | None = No
     if n_beta is None:
         n_beta = _default_n_beta(size)
         reasons["n_beta"] = f"n/ln n, n = {size}"
-    if settings.batch_size is None:
-        reasons["batch_size"] = "all data" if batch_size_for(settings, size) is None else "512"
-    if settings.sampler == "auto":
-        reasons["sampler"] = "auto"
-    chosen = replace(
-        settings,
-        n_beta=n_beta,
-        sampler="kinetic" if settings.sampler == "auto" else settings.sampler,
-        batch_size=batch_size_for(settings, size),
-        reasons=reasons,
-    )
+    if settings.batch_size is None and batch_size_for(settings, size) is not None:
+        reasons["batch_size"] = "from 512 on, as minibatch heat demands"
+    sampler = settings.sampler
+    if sampler == "auto":
+        sampler, reasons["sampler"] = "kinetic", "auto"
+    return replace(settings, n_beta=n_beta, sampler=sampler, reasons=reasons)
+
+
+def resolve(
+    surface: LossSurface, settings: Settings, report: Report | None = None
+) -> tuple[Settings, int]:
+    """Fill in nβ, sampler and γ, as `calibrate`; also return the gradient evaluations spent."""
+    chosen = fill(settings, surface.size)
     if chosen.gamma is not None:
-        return chosen
-    gamma, why = _choose_gamma(surface, chosen, report or (lambda *_: None))
-    return replace(chosen, gamma=gamma, reasons={**chosen.reasons, "gamma": why})
+        return chosen, 0
+    gamma, why, spent = _choose_gamma(surface, chosen, report or (lambda *_: None))
+    return replace(chosen, gamma=gamma, reasons={**chosen.reasons, "gamma": why}), spent
 
 
 def _default_n_beta(size: int | None) -> float:
@@ -97,22 +102,30 @@ class _Pilot:
 
     gamma: float
     moments: Moments
-    usable: bool
-    why_not: str
+    evaluations: int
+    why_not: str = ""
 
 
-def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> tuple[float, str]:
-    """Lower γ tenfold from its start until λ̂ no longer depends on it, or it must not be."""
+def _choose_gamma(
+    surface: LossSurface, settings: Settings, report: Report
+) -> tuple[float, str, int]:
+    """Lower γ tenfold from its start until λ̂ no longer depends on it, or it must not be.
+
+    Returns:
+        γ, why, and the gradient evaluations spent on finding out.
+    """
     dimension = surface.layout.total
     # Weights near zero give no scale of their own; a tenth is the least assumed.
     weight = max(surface.centre.double().square().sum().item(), LEAST_WEIGHT**2 * dimension)
     gamma = START * dimension / weight
     kept: _Pilot | None = None
+    spent = 0
     stopped = f"lowered {DECADES} times without a plateau"
     for number in range(DECADES + 1):
         report("gamma", number, None)
         pilot = _pilot(surface, settings, gamma)
-        if not pilot.usable:
+        spent += pilot.evaluations
+        if pilot.why_not:
             stopped = f"at {gamma:.3g} {pilot.why_not}"
             break
         before, kept = kept, pilot
@@ -121,8 +134,8 @@ def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> t
             break
         gamma /= 10
     if kept is None:
-        return gamma, f"100·D/‖w*‖², though {stopped}"
-    return kept.gamma, f"from 100·D/‖w*‖² downwards: {stopped}"
+        return gamma, f"100·D/‖w*‖², though {stopped}", spent
+    return kept.gamma, f"from 100·D/‖w*‖² downwards: {stopped}", spent
 
 
 def _on_plateau(before: _Pilot | None, now: _Pilot) -> bool:
@@ -153,7 +166,7 @@ def _pilot(surface: LossSurface, settings: Settings, gamma: float) -> _Pilot:
     )
     samples = sample(posterior, short, lambda *_: None)
     if samples.diverged.any():
-        return _Pilot(gamma, UNKNOWN, False, "chains diverged")
+        return _Pilot(gamma, UNKNOWN, samples.evaluations, "chains diverged")
     m = moments(samples.draws, posterior.dimension)
     rise = m.llc / posterior.n_beta
     room = None if surface.chance is None else surface.chance - surface.baseline
@@ -164,4 +177,4 @@ def _pilot(surface: LossSurface, settings: Settings, gamma: float) -> _Pilot:
         why_not = "w* was no minimum on the chains' scale"
     elif room is not None and room > 0 and rise > LOCAL_SHARE * room:
         why_not = f"the loss rose by {rise:.2g}, over a quarter of the way to a blind guess"
-    return _Pilot(gamma, m, not why_not, why_not)
+    return _Pilot(gamma, m, samples.evaluations, why_not)

@@ -19,7 +19,7 @@ from llc.estimation.verdict import judge
 from llc.posterior import Posterior
 from llc.progress import Bar
 from llc.sampling.chains import Report
-from llc.sampling.run import Samples, batch_size_for, sample
+from llc.sampling.run import Samples, sample
 from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
@@ -111,14 +111,22 @@ def estimate_task(
     started = time.perf_counter()
     with Bar(task.label) if progress is True else nullcontext(progress or _silent) as report:
         surface = LossSurface(task, behavioural=settings.behavioural, device=device)
-        chosen = resolve(surface, settings, report)
+        chosen, spent = resolve(surface, settings, report)
         assert chosen.n_beta is not None
         assert chosen.gamma is not None
         posterior = Posterior(surface, chosen.n_beta, chosen.gamma)
-        samples = sample(posterior, chosen, report)
-        null = posterior.prior_only(chosen.seed, NULL_DRAWS, batch_size_for(chosen, surface.size))
+        samples = sample(posterior, _what_is_left(chosen, spent), report)
+        null = posterior.prior_only(chosen.seed, NULL_DRAWS, samples.batch_size)
     shift = _gradient_shift(posterior, samples)
-    return _assemble(posterior, chosen, samples, null, shift, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return _assemble(posterior, chosen, samples, spent, null, shift, seconds)
+
+
+def _what_is_left(settings: Settings, spent: int) -> Settings:
+    """Take what the choice of γ has cost off a given budget, but leave a tenth to sample with."""
+    if settings.budget is None:
+        return settings
+    return replace(settings, budget=max(settings.budget - spent, settings.budget // 10, 1))
 
 
 def _silent(*_: object) -> None:
@@ -151,6 +159,7 @@ def _assemble(
     posterior: Posterior,
     settings: Settings,
     samples: Samples,
+    spent: int,
     null: Tensor,
     gradient_shift: float,
     seconds: float,
@@ -203,8 +212,9 @@ def _assemble(
             step_size=samples.step_size,
             draws=samples.draws.length,
             burn_in=samples.burn_in,
+            batch_size=samples.batch_size,
         ),
-        gradient_evaluations=samples.evaluations,
+        gradient_evaluations=spent + samples.evaluations,
         seconds=seconds,
         trace=samples.draws.rise,
         virial_trace=samples.draws.virial(posterior.dimension),

@@ -168,14 +168,18 @@ def _readings(f: Mapping[str, Any]) -> list[str]:
     lines.append(f"distance travelled {f['distance']:.2f} of the prior's radius √(D/gamma)")
     if f["llc"] < 0:
         lines.append("negative LLC: lower loss was found near w* than at w*")
-    share = abs(f["slope_gamma"]) / abs(f["llc"]) if f["llc"] else float("nan")
-    meaning = (
-        "a plateau in gamma"
-        if share <= 0.03
-        else "a tempered effective dimension at these settings"
-    )
+    meaning = _meaning(abs(f["slope_gamma"]), f["slope_gamma_se"], 0.03 * abs(f["llc"]))
     slope = f"dLLC/d ln gamma {f['slope_gamma']:.3g} ± {f['slope_gamma_se']:.2g}"
     if f["slope_n_beta"] == f["slope_n_beta"]:
         slope += f", dLLC/d ln n_beta {f['slope_n_beta']:.3g} ± {f['slope_n_beta_se']:.2g}"
     lines.append(f"{slope}: {meaning}")
     return lines
+
+
+def _meaning(slope: float, error: float, negligible: float) -> str:
+    """What dλ̂/d ln γ says of the number: 3 % of it an e-fold is negligible."""
+    if max(slope, error) <= negligible:
+        return "a plateau in gamma"
+    if slope > max(negligible, 2 * error):
+        return "a tempered effective dimension at these settings"
+    return "this run does not resolve whether gamma matters"

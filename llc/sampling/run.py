@@ -20,6 +20,8 @@ __all__ = ["DEFAULT_BUDGET", "Samples", "batch_size_for", "sample"]
 DEFAULT_BUDGET = 400_000
 FULL_BATCH_UP_TO = 4096
 MINIBATCH = 512
+BATCH_GROWTH = 4
+MOST_STRAIN = 4.0
 CHUNK = 50
 FIRST_CHECK = 100
 CHECK_GROWTH = 1.25
@@ -76,33 +78,45 @@ def batch_size_for(settings: Settings, size: int | None) -> int | None:
 
 
 def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
-    """Run burn-in and production as settings say; None in a setting means decide here."""
+    """Run burn-in and production as settings say; None in a setting means decide here.
+
+    A batch size left open grows fourfold, up to the size that counts as small data, while
+    keeping minibatch heat down would slow the chains more than fourfold: what a larger batch
+    costs in time it then gives back in steps.
+    """
     scheme = scheme_for(settings.sampler)
     chains = settings.chains
     batch_size = batch_size_for(settings, posterior.surface.size)
-    streams = Streams.open(posterior, settings.seed, chains, batch_size)
     budget = settings.budget or DEFAULT_BUDGET
-    warm = warm_up(
-        posterior,
-        scheme,
-        streams,
-        seed=settings.seed,
-        chains=chains,
-        step_size=settings.step_size,
-        steps=settings.burn_in,
-        most=max(1, budget // (2 * chains)),
-        report=report,
-    )
+    spent = 0
+    while True:
+        streams = Streams.open(posterior, settings.seed, chains, batch_size)
+        warm = warm_up(
+            posterior,
+            scheme,
+            streams,
+            seed=settings.seed,
+            chains=chains,
+            step_size=settings.step_size,
+            steps=settings.burn_in,
+            most=max(1, (budget - spent) // (2 * chains)),
+            report=report,
+        )
+        spent += warm.evaluations
+        fixed = settings.batch_size is not None or batch_size in (None, FULL_BATCH_UP_TO)
+        if fixed or warm.strain <= MOST_STRAIN or spent > budget // 2:
+            break
+        batch_size = min(BATCH_GROWTH * (batch_size or 0), FULL_BATCH_UP_TO)
     kernel = scheme.build(posterior.evaluate, posterior.gamma, warm.step_size, warm.friction)
     if settings.draws is not None:
         draws, extra, reached = _fixed(kernel, warm, streams, settings.draws, report), 0, None
     else:
-        most = max(CHUNK, (budget - warm.evaluations) // chains)
+        most = max(CHUNK, (budget - spent) // chains)
         draws, extra, reached = _until(
             kernel, warm, streams, most, settings.precision, posterior.dimension, report
         )
     gone = diverged(draws.rise, draws.spread, posterior.dimension)
-    evaluations = warm.evaluations + chains * (extra + draws.length)
+    evaluations = spent + chains * (extra + draws.length)
     power = 2 if scheme.kinetic else 1
     heat, stiffness = 0.0, math.nan
     if not gone.any():

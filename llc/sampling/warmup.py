@@ -16,7 +16,7 @@ from torch import Tensor
 from llc.diagnostics import diverged, virial_error
 from llc.params import NoiseStreams
 from llc.posterior import Posterior
-from llc.sampling.chains import Draws, Report, Streams
+from llc.sampling.chains import Draws, Report, Streams, advance
 from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.kernel import Kernel, StepInfo
 from llc.sampling.schemes import LEAST_FRICTION, MOST_FRICTION, WARM_FRICTION, Scheme
@@ -34,6 +34,7 @@ RELAXATIONS = 2.0
 VIRIAL_TOLERANCE = 0.05
 SPREAD_TOLERANCE = 0.05
 HEAT_LIMIT = 0.02
+COOLINGS = 3
 RESCUES = 5
 RETREAT = 16.0
 
@@ -53,6 +54,7 @@ class WarmUp:
         gradient_noise: tr Cov(nβ∇L_B) at the chains' positions; 0 on the full batch.
         virial: of the later half, all chains.
         rescues: restarts at w* with a smaller step after chains left for infinity.
+        strain: how many times slower chains move than without minibatch noise; 1 on all data.
     """
 
     state: Any
@@ -65,6 +67,7 @@ class WarmUp:
     gradient_noise: float
     virial: float
     rescues: int
+    strain: float
 
 
 class _Walk:
@@ -83,6 +86,7 @@ class _Walk:
         self.friction = WARM_FRICTION * posterior.gamma**0.5
         self.evaluations = 0
         self.gradient_noise = 0.0
+        self.strain = 1.0
         self.given = step_size
         self.chains = chains
         self.probe = None if step_size is not None else CurvatureProbe(posterior, seed, chains)
@@ -132,28 +136,40 @@ class _Walk:
             # It grows as chains leave w*, where noiseless labels have none: weigh the recent.
             self.gradient_noise += 0.5 * (seen - self.gradient_noise)
 
-    def settle(self, half: Draws | None) -> None:
+    def settle(self, half: Draws | None) -> int:
         """Fix friction and step for production, heat by minibatch noise kept below its limit.
 
         A mode of curvature a decorrelates fastest at Γ ≈ √a. The modes that make X vary have
         curvature 2γVar(X)/Cov(X, R) in the (harmonic) mean on a quadratic: soft ones where the
         prior holds most directions, stiff ones where the loss does; Γ stays within 2…8 √γ.
+
+        Returns:
+            Steps in which those modes lose the heat of a warm-up that knew no limit to it.
         """
         if half is None:
-            return
+            return 0
         x, r = half.rise, half.spread
         shared = float(((x - x.mean()) * (r - r.mean())).mean())
         ratio = 2 * float(x.var() - half.noise.mean()) / shared if shared > 0 else math.inf
         factor = min(max(max(ratio, 0.0) ** 0.5, LEAST_FRICTION), MOST_FRICTION)
         if math.isnan(factor):
             factor = MOST_FRICTION
-        self.friction = factor * self.posterior.gamma**0.5
-        if self.gradient_noise > 0 and self.given is None:
-            self._cool(float(x.mean()))
+        gamma = self.posterior.gamma
+        self.friction = factor * gamma**0.5
+        if self.gradient_noise == 0 or self.given is not None:
+            return 0
+        free = self._pace(gamma)
+        self._cool(float(x.mean()))
+        self.strain = self._pace(gamma) / free
+        return math.ceil(COOLINGS * self._pace(factor**2 * gamma)) if self.strain > 1 else 0
+
+    def _pace(self, curvature: float) -> float:
+        """Steps in which a mode of given curvature relaxes at the present step and friction."""
+        return self.scheme.relaxation(self.step_size, curvature, self.friction)
 
     def _cool(self, llc: float) -> None:
         """Lower the step, or raise friction, until heat is below its limit."""
-        # Allowed (h²)·coth(Γh/2) or, first order, ε.
+        # Of h²·coth(Γh/2) or, first order, of ε: heat is an eighth of it times noise over λ̂.
         allowed = 8 * HEAT_LIMIT * max(llc, 0.5) / self.gradient_noise
         if not self.scheme.kinetic:
             self.step_size = min(self.step_size, allowed)
@@ -225,7 +241,12 @@ def warm_up(
         equilibrated = equilibrated and enough
         if steps is None and equilibrated:
             break
-    walk.settle(kept)
+    cooling = min(walk.settle(kept), total)
+    if cooling:
+        kernel = scheme.build(posterior.evaluate, posterior.gamma, walk.step_size, walk.friction)
+        walk.state, _ = advance(kernel, walk.state, streams, cooling)
+        total += cooling
+        walk.evaluations += cooling * chains
     return WarmUp(
         walk.state,
         walk.step_size,
@@ -237,6 +258,7 @@ def warm_up(
         walk.gradient_noise,
         virial,
         rescues,
+        walk.strain,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from llc.calibration import calibrate
+from llc.calibration import calibrate, fill
 from llc.checkpoints import Checkpoint, find_checkpoints
 from llc.errors import InputError
 from llc.estimation import Estimate
@@ -126,19 +126,25 @@ def _resolve_all(
 ) -> Settings:
     """One nβ and γ for all: reused from the folder if it asks for the same, else chosen."""
     if wanted.gamma is not None:
-        return calibrate(task.at(jobs[-1].weights), wanted)
+        return fill(wanted, task.size)
     kept = folder.settings() if folder is not None else None
     if kept is not None and folder is not None and folder.task_fingerprint() == key:
         # What was asked then is what is left when γ, and all that was filled in, is put back.
-        again = replace(wanted, gamma=kept.gamma, n_beta=wanted.n_beta or kept.n_beta,
-                        sampler=kept.sampler if wanted.sampler == "auto" else wanted.sampler,
-                        batch_size=wanted.batch_size or kept.batch_size)  # fmt: skip
+        again = replace(fill(wanted, task.size), gamma=kept.gamma)
         if again == kept:
             return kept
     picks = sorted({round(i * (len(jobs) - 1) / (PILOTS - 1)) for i in range(PILOTS)})
-    choices = [calibrate(task.at(jobs[i].weights), wanted) for i in picks]
+    choices: list[Settings] = []
+    problems: list[InputError] = []
+    for i in picks:
+        try:
+            choices.append(calibrate(task.at(jobs[i].weights), wanted))
+        except InputError as error:
+            problems.append(error)
+    if not choices:
+        raise problems[0]
     most_local = max(choices, key=lambda s: s.gamma or 0.0)
-    why = f"largest of {len(picks)} checkpoints'; {most_local.reasons['gamma']}"
+    why = f"largest of {len(choices)} checkpoints'; {most_local.reasons['gamma']}"
     return replace(most_local, reasons={**most_local.reasons, "gamma": why})
 
 
