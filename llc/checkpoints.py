@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,14 @@ from torch import Tensor
 from llc.errors import InputError
 from llc.files import write_whole
 
-__all__ = ["Checkpoint", "find_checkpoints", "load_weights", "read_metadata", "save_checkpoint"]
+__all__ = [
+    "WRAPPERS",
+    "Checkpoint",
+    "find_checkpoints",
+    "load_weights",
+    "read_metadata",
+    "save_checkpoint",
+]
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 WRAPPERS = ("module.", "_orig_mod.")
@@ -101,7 +109,7 @@ def read_metadata(path: str | Path) -> dict[str, float]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path.name} is not a safetensors file: {error}") from error
     numbers = {}
-    for key, value in raw.items():
+    for key, value in sorted(raw.items()):
         try:
             numbers[key] = float(value)
         except ValueError:
@@ -117,7 +125,9 @@ def save_checkpoint(
 
     path = folder / f"step_{step:07d}.safetensors"
     header = {key: repr(float(value)) for key, value in metadata.items()}
-    write_whole(path, save({k: w.detach().cpu().contiguous() for k, w in weights.items()}, header))
+    write_whole(
+        path, save({k: w.detach().cpu().clone().contiguous() for k, w in weights.items()}, header)
+    )
     return Checkpoint(step, path, dict(metadata))
 
 
@@ -133,9 +143,12 @@ def _read_safetensors(path: Path) -> Any:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of pickle protocols and storages: nothing a user of the weights can act on.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if _looks_pickled(path):
             raise InputError(
                 f"{path.name} holds pickled objects besides tensors and plain values, which "
                 "loading would execute: save model.state_dict() alone"
@@ -143,6 +156,12 @@ def _read_pickle(path: Path) -> Any:
         raise InputError(f"{path.name} is not a torch checkpoint: {_first(error)}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path.name} is not a torch checkpoint: {_first(error)}") from error
+
+
+def _looks_pickled(path: Path) -> bool:
+    """Whether the file starts as torch's zip archives or as pickles of protocol 2 on do."""
+    with path.open("rb") as file:
+        return file.read(2)[:2].startswith((b"PK", b"\x80"))
 
 
 def _find_state_dict(content: Any, name: str) -> Mapping[str, Tensor]:
@@ -175,9 +194,10 @@ def _is_state_dict(value: Any) -> bool:
 
 def _unwrap(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     result = dict(weights)
-    for prefix in WRAPPERS:
-        if all(key.startswith(prefix) for key in result):
-            result = {key.removeprefix(prefix): value for key, value in result.items()}
+    while result and (
+        prefix := next((p for p in WRAPPERS if all(k.startswith(p) for k in result)), None)
+    ):
+        result = {key.removeprefix(prefix): value for key, value in result.items()}
     return result
 
 

@@ -65,21 +65,26 @@ def _read_dataset(dataset: Any, collate: Callable[[list[Any]], Any]) -> Any:
         raise InputError("data is an empty data set: give at least one example")
     chunks = []
     for start in range(0, size, CHUNK):
-        chunk = collate([dataset[i] for i in range(start, min(start + CHUNK, size))])
+        chunk = _stack(collate, [dataset[i] for i in range(start, min(start + CHUNK, size))])
         chunks.append(tuple(chunk) if isinstance(chunk, list) else chunk)
-    again = collate([dataset[i] for i in range(min(REREAD, size))])
+        _check(chunks[-1])
+    again = _stack(collate, [dataset[i] for i in range(min(REREAD, size))])
     for first, second in zip(_leaves(take(chunks[0], slice(REREAD))), _leaves(again), strict=True):
         if not torch.equal(first, second):
             raise InputError(
                 "data gives other values when the same examples are read twice, as shuffling or "
                 "random augmentation does: give the data set without augmentation"
             )
+    return _stack(lambda parts: tree_map(lambda *leaves: torch.cat(leaves), *parts), chunks)
+
+
+def _stack(collate: Callable[[list[Any]], Any], parts: list[Any]) -> Any:
     try:
-        return tree_map(lambda *leaves: torch.cat(leaves), *chunks)
-    except (RuntimeError, ValueError) as error:
+        return collate(parts)
+    except (RuntimeError, ValueError, TypeError) as error:
         raise InputError(
-            f"the examples of data do not stack into tensors of one shape ({error}): "
-            "pad them to one length, or give tensors"
+            f"the examples of data do not stack into tensors of one shape "
+            f"({' '.join(str(error).split())[:200]}): pad them to one length, or give tensors"
         ) from error
 
 

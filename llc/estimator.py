@@ -1,9 +1,10 @@
 """The one call: a model at its checkpoint in, an `Estimate` out."""
 
 import math
+import random
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -109,7 +110,10 @@ def estimate_task(
 ) -> Estimate:
     """Estimate as `estimate` does, from a `Task` and `Settings`."""
     started = time.perf_counter()
-    with Bar(task.label) if progress is True else nullcontext(progress or _silent) as report:
+    with (
+        _undisturbed(),
+        Bar(task.label) if progress is True else nullcontext(progress or _silent) as report,
+    ):
         surface = LossSurface(task, behavioural=settings.behavioural, device=device)
         chosen, spent = resolve(surface, settings, report)
         assert chosen.n_beta is not None
@@ -117,7 +121,7 @@ def estimate_task(
         posterior = Posterior(surface, chosen.n_beta, chosen.gamma)
         samples = sample(posterior, _what_is_left(chosen, spent), report)
         null = posterior.prior_only(chosen.seed, NULL_DRAWS, samples.batch_size)
-    shift = _gradient_shift(posterior, samples)
+        shift = _gradient_shift(posterior, samples)
     seconds = time.perf_counter() - started
     return _assemble(posterior, chosen, samples, spent, null, shift, seconds)
 
@@ -127,6 +131,20 @@ def _what_is_left(settings: Settings, spent: int) -> Settings:
     if settings.budget is None:
         return settings
     return replace(settings, budget=max(settings.budget - spent, settings.budget // 10, 1))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the process's generators as they are, whatever a user's model draws from them."""
+    python, array = random.getstate(), np.random.get_state()
+    # Named, since fork_rng warns of all it finds where there are several.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.inference_mode(False), torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
 
 
 def _silent(*_: object) -> None:

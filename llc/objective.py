@@ -5,7 +5,7 @@ What a user can get wrong about a model or loss is found here, before any sampli
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -68,6 +68,7 @@ class Objective:
                 f"{type(model).__name__} has no parameter that needs a gradient: nothing to "
                 "sample; set requires_grad=True on the parameters whose LLC you want"
             )
+        _check_kind(model, trainable)
         self.device = _usable(device or next(iter(trainable.values())).device)
         model.to(self.device)
         self.data: Any = None
@@ -219,6 +220,22 @@ def _usable(device: torch.device | str) -> torch.device:
             "out"
         ) from error
     return device
+
+
+def _check_kind(model: nn.Module, params: Mapping[str, Tensor]) -> None:
+    for name, p in params.items():
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            raise InputError(
+                f"{name} of {type(model).__name__} is not initialised, as lazy modules are before "
+                "their first batch: call the model once"
+            )
+        if p.is_meta:
+            raise InputError(f"{name} is on the meta device, without values: load weights first")
+        if not p.is_floating_point():
+            raise InputError(
+                f"{name} is {p.dtype}, complex or whole, expected floating-point weights: write "
+                "complex ones as real and imaginary parts"
+            )
 
 
 def _check_finite(params: dict[str, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -10,6 +11,7 @@ from llc.errors import InputError
 
 __all__ = ["SAMPLERS", "Settings"]
 
+REQUIRED = ("chains", "precision", "seed")
 SAMPLERS = ("auto", "kinetic", "sgld-lm", "sgld")
 
 
@@ -52,12 +54,21 @@ class Settings:
         if self.sampler not in SAMPLERS:
             raise InputError(f"sampler is {self.sampler!r}, expected one of {', '.join(SAMPLERS)}")
         for name in ("n_beta", "gamma", "precision"):
-            _demand(name, getattr(self, name), above=0)
-        _demand("step_size", self.step_size, at_least=0)
+            self._check(name, above=0)
+        self._check("step_size", at_least=0)
         for name in ("chains", "draws", "batch_size", "budget"):
-            _demand(name, getattr(self, name), at_least=1, whole=True)
+            self._check(name, at_least=1, whole=True)
         for name in ("burn_in", "seed"):
-            _demand(name, getattr(self, name), at_least=0, whole=True)
+            self._check(name, at_least=0, whole=True)
+
+    def _check(self, name: str, **bounds: Any) -> None:
+        """Refuse a value out of its range; keep the rest as Python's own int or float."""
+        value = getattr(self, name)
+        if value is None and name not in REQUIRED:
+            return
+        _demand(name, value, **bounds)
+        kind = int if bounds.get("whole") else float
+        object.__setattr__(self, name, kind(value))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
@@ -95,7 +106,7 @@ class Settings:
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _demand(
@@ -106,12 +117,10 @@ def _demand(
     at_least: float | None = None,
     whole: bool = False,
 ) -> None:
-    """Refuse a number out of its range; None stands for automatic and passes."""
-    if value is None:
-        return
+    """Refuse what is no number in its range."""
     kind = "a whole number" if whole else "a number"
     bound = f"above {above}" if above is not None else f"of at least {at_least}"
-    bad = not _is_real(value) or (whole and value != int(value)) or not math.isfinite(value)
+    bad = not _is_real(value) or not math.isfinite(value) or (whole and value != int(value))
     bad = bad or (above is not None and value <= above)
     bad = bad or (at_least is not None and value < at_least)
     if bad:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from llc.data import take
+from llc.errors import InputError
 from llc.objective import PROBE, Objective
 from llc.task import Task
 
@@ -143,6 +144,11 @@ class LossSurface:
         with torch.enable_grad():
             leaf = delta.detach().requires_grad_()
             rise, noise = self._paired(leaf, *self._one(row))
+            if not rise.requires_grad:
+                raise InputError(
+                    "the loss has no gradient with respect to the weights, as an error rate or a "
+                    "detached output: give a differentiable loss"
+                )
             (gradient,) = torch.autograd.grad(rise, leaf)
         return rise.detach(), noise.detach(), gradient
 

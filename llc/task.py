@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from llc import data as data_
 from llc import losses
+from llc.checkpoints import WRAPPERS
 from llc.errors import InputError
 
 __all__ = ["Task"]
@@ -94,6 +95,7 @@ class Task:
             InputError: keys or shapes do not fit the model.
         """
         own = self.model.state_dict()
+        weights = _renamed(weights, own)
         # Tied weights appear under several names; files of safetensors hold one of them.
         held = {own[key].data_ptr() for key in own if key in weights}
         missing = [key for key in own if key not in weights and own[key].data_ptr() not in held]
@@ -120,6 +122,15 @@ class Task:
         model = copy.deepcopy(self.model)
         model.load_state_dict(dict(weights), strict=False)
         return replace(self, model=model)
+
+
+def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Put back a prefix that `load_weights` took for a wrapper's and that the model itself has."""
+    for prefix in WRAPPERS:
+        named = all(key.startswith(prefix) for key in own)
+        if named and not any(key.startswith(prefix) for key in weights):
+            return {prefix + key: value for key, value in weights.items()}
+    return weights
 
 
 def _some(items: list[str], most: int = 3) -> str:

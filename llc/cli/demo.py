@@ -43,6 +43,8 @@ def run(options: "Options") -> int:
         if value is not None and value < least:
             raise InputError(f"--{name} is {value}, expected a whole number of at least {least}")
     out = options.out
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file, expected a folder, which may not exist yet")
     runs = {
         out: _plan(options, CHECKPOINTS, random_labels=False),
         out / "control": _plan(options, CONTROL_CHECKPOINTS, random_labels=True),

@@ -21,6 +21,9 @@ DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and v
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         options = _parse(arguments)
     except InputError as error:
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         if options.debug:
             raise
-        print(f"rlct: {error}", file=sys.stderr)
+        print(f"rlct: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rlct: interrupted; the same command goes on from here", file=sys.stderr)
@@ -82,21 +85,28 @@ def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of op
 
 
 def _sentence(framed: str, arguments: list[str]) -> str:
-    """Take the words out of the parser's box."""
-    lines = [line.strip("│ ").strip() for line in framed.splitlines()]
+    """Take the words out of the parser's box, drawn in lines or, on old terminals, in ASCII."""
+    lines = [line.strip("│ ") for line in framed.splitlines()]
+    if "╭" not in framed:
+        # ASCII frames have no sides; their title is a line of its own above the first rule.
+        rules = [n for n, line in enumerate(lines) if re.match("-{5}", line)]
+        lines = lines[rules[0] + 1 :] if rules else lines
     body: list[str] = []
     for line in lines:
         if line.startswith("╭"):
             continue
-        if line.startswith(("───", "╰", "Got errors")):
+        if re.match(r"[─-]{5}|╰|Got errors", line):
             break
         body.append(line)
-    text = re.sub(r"\s+", " ", " ".join(body)).strip()
+    # A narrow terminal may have broken a line before a bracket.
+    text = re.sub(r"\s+([),])", r"\1", " ".join(" ".join(body).split()))
     command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     help_ = (
         " ".join(["rlct", command, "--help"]) if command in ("estimate", "demo") else "rlct --help"
     )
     unknown = re.match(r"Unrecognized options: (\S+?)(,|$)", text)
+    if unknown and command not in ("estimate", "demo"):
+        return f"unknown command {unknown.group(1)}, expected estimate or demo; see {help_}"
     if unknown:
         return _unknown_flag(unknown.group(1), command, help_)
     text = text.replace("{None}|", "").replace(" (required)", "").rstrip(".")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -141,28 +142,32 @@ class Estimate:
         path = Path(path).with_suffix(".json")
         try:
             values = json.loads(path.read_text())
-            with np.load(path.with_suffix(".npz")) as arrays:
+            with np.load(io.BytesIO(path.with_suffix(".npz").read_bytes())) as arrays:
                 traces = {name: arrays[name] for name in ("trace", "virial_trace")}
-            verdict = values.pop("verdict")
-            settings = Settings.from_dict(values.pop("settings"))
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path} is not a saved estimate: {error}") from error
-        for name in ("chain_virials", "diverged"):
-            values[name] = tuple(values[name])
-        floats = {f.name for f in dataclasses.fields(cls) if f.type is float}
-        for name in floats & set(values):
-            values[name] = math.nan if values[name] is None else values[name]
-        return cls(
-            **values,
-            **traces,
-            settings=settings,
-            verdict=Verdict(
-                verdict["status"],
-                tuple(Reason[name] for name in verdict["reasons"]),
-                tuple(verdict["sentences"]),
-                tuple(verdict["readings"]),
-            ),
-        )
+            return cls(**_from_json(values), **traces)
+        except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
+            raise InputError(f"{path} is not a saved estimate: {error!r}") from error
+
+
+def _from_json(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn what `Estimate.to_dict` returned back into its fields."""
+    verdict = values["verdict"]
+    read = {
+        **values,
+        "settings": Settings.from_dict(values["settings"]),
+        "verdict": Verdict(
+            verdict["status"],
+            tuple(Reason[name] for name in verdict["reasons"]),
+            tuple(verdict["sentences"]),
+            tuple(verdict["readings"]),
+        ),
+    }
+    for name in ("chain_virials", "diverged"):
+        read[name] = tuple(values[name])
+    for f in dataclasses.fields(Estimate):
+        if f.type is float and values.get(f.name) is None:
+            read[f.name] = math.nan
+    return read
 
 
 def rounded(value: float, error: float) -> tuple[str, str]:

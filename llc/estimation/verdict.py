@@ -117,7 +117,7 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     add(Reason.SOME_DIVERGED, f["diverged_count"] > 0)
     add(Reason.NOT_IN_EQUILIBRIUM, f["virial_off"] > 0.05, f["virial_off"] > 0.1)
     add(Reason.CHAINS_DISAGREE, f["rhat"] > 1.05, f["rhat"] > 1.2)
-    add(Reason.FEW_EFFECTIVE_DRAWS, f["ess"] < 100, f["ess"] < 10)
+    add(Reason.FEW_EFFECTIVE_DRAWS, f["ess"] < 100, not f["ess"] >= 10)
     add(Reason.PRECISION_NOT_REACHED, f["reached"] is False)
     negative = llc + 2 * error < 0
     add(Reason.NEGATIVE, False, negative)
@@ -130,7 +130,7 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
         f["stiffness"] > 3 * f["stiffness_aim"],
     )
     add(Reason.HEATED, f["heat"] > 0.05, f["heat"] > 0.2)
-    add(Reason.BELOW_NOISE, abs(llc) < 2 * error)
+    add(Reason.BELOW_NOISE, abs(llc) <= 2 * error)
     return found
 
 

@@ -60,7 +60,10 @@ def _draw_llc(ax: Any, result: "Trajectory", control: "Trajectory | None") -> No
             steps[doubtful], result.llc[doubtful], "x", color="black", ms=5,
             label="verdict: fail",
         )  # fmt: skip
-    ax.set_xscale("log")
+    if (steps > 0).all():
+        ax.set_xscale("log")
+    else:
+        ax.set_xscale("symlog", linthresh=steps[steps > 0].min() if (steps > 0).any() else 1.0)
     if (result.llc[np.isfinite(result.llc)] > 0).all():
         ax.set_yscale("log")
         _plain_ticks(ax.yaxis)

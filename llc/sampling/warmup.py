@@ -266,6 +266,8 @@ def _judge(half: Draws, dimension: int) -> tuple[bool, float]:
     """Whether the later half looks like equilibrium, and its virial."""
     virial = half.virial(dimension)
     mean, error = float(virial.mean()), virial_error(virial)
+    if half.length < 2:
+        return False, mean
     middle = half.length // 2
     early, late = half.spread[:, :middle].mean(), half.spread[:, middle:].mean()
     drift = abs(late - early)

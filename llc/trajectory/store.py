@@ -1,5 +1,6 @@
 """A run folder: estimates kept with a fingerprint of everything that decides them."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -128,16 +129,29 @@ def _source(kind: type) -> bytes:
 
 
 def _code_key(function: Any) -> str:
-    if function is None or isinstance(function, str):
-        return repr(function)
+    """Describe a function by what it does; never by its address, which changes between runs."""
+    if isinstance(function, functools.partial):
+        inside = sorted(function.keywords.items())
+        return f"partial {_code_key(function.func)} {function.args} {inside}"
     code = getattr(function, "__code__", None)
-    if code is None:
-        return f"{type(function).__qualname__}{function}"
-    return f"{function.__qualname__}{_code_text(code)}"
+    if code is not None:
+        return f"{function.__qualname__} {_code_text(code)}"
+    if isinstance(function, torch.nn.Module):
+        return f"{function} {_source(type(function)).decode()}"
+    if callable(function):
+        name = getattr(function, "__qualname__", None) or type(function).__qualname__
+        call = getattr(type(function).__call__, "__code__", None)
+        return f"{name} {'' if call is None else _code_text(call)}"
+    return repr(function)
 
 
 def _code_text(code: types.CodeType) -> str:
-    constants = [
-        _code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
-    ]
-    return f"{code.co_code.hex()}{code.co_names}{constants}"
+    return f"{code.co_code.hex()} {code.co_names} {[_constant(c) for c in code.co_consts]}"
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, types.CodeType):
+        return _code_text(value)
+    if isinstance(value, frozenset):
+        return repr(sorted(map(repr, value)))
+    return repr(value)

@@ -136,7 +136,10 @@ def _resolve_all(
     picks = sorted({round(i * (len(jobs) - 1) / (PILOTS - 1)) for i in range(PILOTS)})
     choices: list[Settings] = []
     problems: list[InputError] = []
-    for i in picks:
+    # Others stand in, latest first, only where none of the three can be estimated.
+    for i in [*picks, *(j for j in reversed(range(len(jobs))) if j not in picks)]:
+        if choices and i not in picks:
+            break
         try:
             choices.append(calibrate(task.at(jobs[i].weights), wanted))
         except InputError as error:

@@ -1,0 +1,283 @@
+"""The command line: one line and exit code 2 for a mistake, numbers for everything else."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tiny import linear, rlct
+
+import llc
+from llc.cli.main import main
+
+SCRIPT = """
+import torch
+from my_task import make_model, DATA
+
+torch.manual_seed(0)
+model = make_model()
+optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
+for step in range(1, 301):
+    loss = torch.nn.functional.cross_entropy(model(DATA[0]), DATA[1])
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+torch.save(
+    {"model": model.state_dict(), "optimizer": optimiser.state_dict(), "step": step},
+    "step_300.pt",
+)
+"""
+TASK = '''
+import torch
+import llc
+
+generator = torch.Generator().manual_seed(0)
+inputs = torch.randn(60, 3, generator=generator)
+# Labels that no linear model fits exactly: the loss has its minimum at finite weights.
+DATA = inputs, (inputs[:, 0] + torch.randn(60, generator=generator) > 0).long()
+
+def make_model():
+    return torch.nn.Linear(3, 2)
+
+def task():
+    return llc.Task(make_model(), DATA, "cross_entropy", name="mine")
+
+def broken():
+    raise RuntimeError("no data\\non this disk")
+
+def returns_a_model():
+    return make_model()
+
+def needs_an_argument(path):
+    return task()
+
+number = 3
+'''  # fmt: skip
+FAST = ["--gamma", "1", "--chains", "2", "--draws", "60", "--burn-in", "40"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's folder, outside of the repository: a task file and checkpoints."""
+    (tmp_path / "my_task.py").write_text(TASK)
+    (tmp_path / "syntax.py").write_text("def task(:\n")
+    (tmp_path / "raises.py").write_text("raise OSError('no data\\non this disk')\n")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    torch.save(linear().state_dict(), tmp_path / "step_1.pt")
+    torch.save(torch.nn.Linear(5, 2, bias=False).state_dict(), tmp_path / "wide.pt")
+    monkeypatch.chdir(tmp_path)
+    # A task's file is imported like a script; here it must not outlive its test.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name in ("my_task", "syntax", "raises"):
+        sys.modules.pop(name, None)
+
+
+def one_line(code, out, err):
+    """The sentence of a refused command line, or a failure that shows what came instead."""
+    lines = err.splitlines()
+    assert (code, out, len(lines)) == (2, "", 1), err
+    assert lines[0].startswith("rlct: ")
+    assert len(lines[0]) > 25
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def test_from_a_plain_training_script_to_an_estimate(folder):
+    (folder / "train.py").write_text(SCRIPT)
+    subprocess.run([sys.executable, "train.py"], cwd=folder, check=True, timeout=120)
+    done = rlct(
+        "estimate", "step_300.pt", "--task", "my_task.py:task", "--json", "--gamma", 1,
+        "--precision", 0.1, "--seed", 3, cwd=folder,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    record = json.loads(done.stdout)
+    assert record["checkpoint"] == "step_300.pt"
+    # Two of the eight directions leave the softmax as it is; the prior holds them, at no loss.
+    assert 0 < record["llc"] < 4
+    assert 0 < record["mcse"] < 0.1 * record["llc"]
+    assert abs(record["virial"] - 1) < 0.1
+    assert record["verdict"]["status"] in ("ok", "warn")
+    assert record["verdict"]["readings"]
+    settings = record["settings"]
+    assert (settings["gamma"], settings["seed"], settings["chains"]) == (1.0, 3, 4)
+    assert all(settings[name] is not None for name in ("n_beta", "step_size", "draws", "burn_in"))
+    # The same from Python, which the settings must suffice to repeat.
+    sys.path.insert(0, str(folder))
+    import my_task
+
+    task = my_task.task().at(llc.load_weights("step_300.pt"))
+    assert llc.estimate(task, gamma=1, precision=0.1, seed=3).llc == record["llc"]
+
+
+def test_one_bad_input_as_a_user_sees_it(folder):
+    done = rlct("estimate", "step_2.pt", "--task", "my_task.py:task", cwd=folder)
+    assert "step_2.pt" in one_line(done.returncode, done.stdout, done.stderr)
+
+
+def test_table_names_what_matters(folder, capsys):
+    assert main(["estimate", "step_1.pt", "--task", "my_task.py:task", *FAST]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for word in ("step_1.pt", "LLC", "±", "90 % interval", "virial", "R-hat", "gamma", "verdict"):
+        assert word in out
+
+
+def test_json_is_one_object_without_nan(folder, capsys):
+    # One chain has no R-hat: null, since NaN is no JSON.
+    arguments = ["estimate", "step_1.pt", "--task", "my_task.py:task", *FAST, "--json"]
+    assert main([*arguments, "--chains", "1"]) == 0
+    record = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert record["chain_virials"] == [record["virial"]]
+
+
+def test_module_and_built_in_tasks(folder, capsys):
+    assert main(["estimate", "step_1.pt", "--task", "my_task:task", *FAST]) == 0
+    assert "parameters" in capsys.readouterr().out
+    code = main(["estimate", "step_1.pt", "--task", "modular-addition", *FAST])
+    message = one_line(code, *capsys.readouterr())
+    assert "ModularAddition" in message
+
+
+@pytest.mark.parametrize(("flags", "code"), [([], 0), (["--strict"], 1)])
+def test_strict_turns_a_failed_verdict_into_exit_code_1(folder, capsys, flags, code):
+    # Chains that do not move have a virial of 0, which no verdict lets pass.
+    stuck = ["--step-size", "0", "--draws", "20", "--burn-in", "0", "--gamma", "1"]
+    arguments = ["estimate", "step_1.pt", "--task", "my_task.py:task", *stuck, *flags]
+    assert main(arguments) == code
+    out, err = capsys.readouterr()
+    assert "verdict     fail" in out
+    assert err == ""
+
+
+ESTIMATE = ["estimate", "step_1.pt", "--task", "my_task.py:task"]
+REFUSED = {
+    "missing file": (["estimate", "step_2.pt", *ESTIMATE[2:]], ["step_2.pt", "does not exist"]),
+    "no checkpoint": (["estimate", "text.pt", *ESTIMATE[2:]], ["text.pt", "not a torch"]),
+    "other kind": (["estimate", "my_task.py", *ESTIMATE[2:]], [".py", ".safetensors"]),
+    "keys do not fit": (
+        ["estimate", "wide.pt", *ESTIMATE[2:]],
+        ["1 missing (bias)", "1 of another shape", "(2, 5)", "(2, 3)"],
+    ),
+    "no task file": (["estimate", "step_1.pt", "--task", "nil.py:task"], ["nil.py", "not exist"]),
+    "task file broken": (
+        ["estimate", "step_1.pt", "--task", "syntax.py:task"],
+        ["syntax.py", "SyntaxError"],
+    ),
+    "task file raises": (
+        ["estimate", "step_1.pt", "--task", "raises.py:task"],
+        ["raises.py", "OSError: no data on this disk"],
+    ),
+    "no such function": (
+        ["estimate", "step_1.pt", "--task", "my_task.py:taks"],
+        ["my_task.py", "'taks'", "task"],
+    ),
+    "not a function": (["estimate", "step_1.pt", "--task", "my_task.py:number"], ["'number'"]),
+    "function raises": (
+        ["estimate", "step_1.pt", "--task", "my_task.py:broken"],
+        ["RuntimeError", "no data on this disk", "--debug"],
+    ),
+    "function wants more": (
+        ["estimate", "step_1.pt", "--task", "my_task.py:needs_an_argument"],
+        ["TypeError", "without arguments"],
+    ),
+    "no Task": (
+        ["estimate", "step_1.pt", "--task", "my_task.py:returns_a_model"],
+        ["Linear", "expected an llc.Task"],
+    ),
+    "no colon": (["estimate", "step_1.pt", "--task", "my_task.py"], ["file.py:function"]),
+    "no such module": (
+        ["estimate", "step_1.pt", "--task", "no_such_module:task"],
+        ["no_such_module", "cannot be imported"],
+    ),
+    "unknown flag": ([*ESTIMATE, "--gama", "1"], ["--gama", "did you mean --gamma?"]),
+    "unknown flag, unlike any": ([*ESTIMATE, "--xyzzy"], ["--xyzzy", "--help"]),
+    "no number": ([*ESTIMATE, "--gamma", "much"], ["gamma", "much", "--help"]),
+    "no whole number": ([*ESTIMATE, "--chains", "2.5"], ["chains", "2.5", "--help"]),
+    "negative": ([*ESTIMATE, "--gamma", "-1"], ["gamma", "-1", "above 0"]),
+    "value missing": ([*ESTIMATE, "--gamma"], ["gamma", "--help"]),
+    "unknown sampler": ([*ESTIMATE, "--sampler", "hmc"], ["sampler", "hmc", "kinetic"]),
+    "unknown device": ([*ESTIMATE, "--device", "warp"], ["device", "warp"]),
+    "batch too large": ([*ESTIMATE, "--batch-size", "61"], ["61", "60"]),
+    "no --task": (["estimate", "step_1.pt"], ["--task", "estimate --help"]),
+    "no checkpoint given": (["estimate", "--task", "my_task.py:task"], ["CKPT"]),
+    "no command": ([], ["estimate", "demo", "--help"]),
+    "unknown command": (["guess"], ["guess", "estimate", "demo"]),
+    "unknown demo": (["demo", "xor"], ["xor", "grokking"]),
+    "no steps": (["demo", "grokking", "--steps", "0", "--out", "run"], ["--steps is 0", "1"]),
+    "small prime": (["demo", "grokking", "--prime", "3", "--out", "run"], ["--prime is 3", "5"]),
+    "negative seed": (["demo", "grokking", "--seed", "-1", "--out", "run"], ["--seed is -1"]),
+    "no workers": (["demo", "grokking", "--workers", "0", "--out", "run"], ["--workers is 0"]),
+    "out is a file": (["demo", "grokking", "--steps", "1", "--out", "text.pt"], ["text.pt"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED.values(), ids=REFUSED)
+def test_refused(folder, capsys, arguments, words):
+    code = main(arguments)
+    message = one_line(code, *capsys.readouterr())
+    assert [word for word in words if word not in message] == []
+    assert not (folder / "run").exists()  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["unknown flag", "no number", "no --task", "no command", "unknown command", "unknown demo"],
+)
+def test_a_typing_error_reads_the_same_on_every_terminal(folder, name):
+    # The parser draws frames, of other characters where the encoding has no lines.
+    arguments, words = REFUSED[name]
+    said = []
+    for encoding in ("utf-8", "UTF-8", "ascii"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "40"}
+        done = rlct(*arguments, cwd=folder, env=environment)
+        said.append(one_line(done.returncode, done.stdout, done.stderr))
+    assert [word for word in words if word not in said[0]] == []
+    assert said == said[:1] * 3
+
+
+def test_the_table_can_be_printed_on_every_terminal(folder, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main([*ESTIMATE, *FAST]) == 0
+    sys.stdout.flush()
+    assert b"LLC" in written.getvalue()
+
+
+def test_debug_shows_where(folder):
+    with pytest.raises(llc.InputError):
+        main(["estimate", "step_2.pt", "--task", "my_task.py:task", "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["estimate"], ["demo"]])
+def test_help(capsys, arguments):
+    assert main([*arguments, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert "usage: rlct" in out
+    assert err == ""
+    if arguments == ["estimate"]:
+        assert all(flag in out for flag in ("--task", "--n-beta", "--gamma", "--strict", "--json"))
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rlct {llc.__version__}\n"
+
+
+def test_help_comes_at_once():
+    # torch takes seconds to import; help, version and a typing error must not wait for it.
+    code = (
+        "import sys, llc, llc.cli.main as m; m.main(['--version']); m.main(['estimate', '--x'])\n"
+        "assert not {'torch', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stderr=subprocess.DEVNULL)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert rlct("--help").returncode == 0
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 1

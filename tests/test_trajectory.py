@@ -1,0 +1,238 @@
+"""Tracing a run: reuse, interruption, checkpoints that cannot be used, figures."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import FAST, linear, real_valued, refusal, run
+
+import llc
+from llc.checkpoints import Checkpoint, find_checkpoints, save_checkpoint
+
+
+def mean_square(outputs, targets):
+    return ((outputs - targets) ** 2).mean(1)
+
+
+def task(loss="mse", seed=0):
+    return llc.Task(linear(), real_valued(seed=seed), loss, name="toy")
+
+
+def trace(checkpoints=None, out=None, used=None, **given):
+    checkpoints = run() if checkpoints is None else checkpoints
+    return llc.trace(used or task(), checkpoints, out=out, **{**FAST, **given})
+
+
+def ages(folder):
+    """Step → when its estimate was written."""
+    found = Path(folder, "estimates").glob("*.json")
+    return {int(path.stem): path.stat().st_mtime_ns for path in found}
+
+
+def with_nan(pairs, position):
+    step, weights = pairs[position]
+    pairs[position] = step, {**weights, "bias": torch.full((2,), torch.nan)}
+    return pairs
+
+
+def test_one_estimate_a_checkpoint_by_step(tmp_path):
+    pairs = run()
+    result = trace(pairs[::-1], tmp_path)
+    assert result.steps.tolist() == [10, 20, 30, 40]
+    assert result.skipped == {}
+    assert np.isfinite(result.llc).all()
+    # The same as estimating each checkpoint by itself.
+    alone = llc.estimate(task().at(pairs[1][1]), **FAST)
+    assert (result.points[1].estimate.llc, result.mcse[1]) == (alone.llc, alone.mcse)
+    low, high = result.interval(0.9)
+    assert ((low < result.llc) & (result.llc < high)).all()
+    assert math.isnan(result.column("test_loss")[0])
+    assert "toy: 4 checkpoints" in str(result)
+
+
+def test_table_has_a_row_a_checkpoint(tmp_path):
+    result = trace(out=tmp_path)
+    header, *rows = (tmp_path / "trajectory.csv").read_text().splitlines()
+    assert header.startswith("step,llc,mcse,virial,")
+    assert header.endswith("verdict,reasons")
+    assert [int(row.split(",")[0]) for row in rows] == [10, 20, 30, 40]
+    assert [float(row.split(",")[1]) for row in rows] == pytest.approx(list(result.llc), rel=1e-6)
+    copy = result.to_csv(tmp_path / "copy" / "again.csv")
+    assert copy.read_bytes() == (tmp_path / "trajectory.csv").read_bytes()
+    trace(out=tmp_path)  # from the kept estimates
+    assert copy.read_bytes() == (tmp_path / "trajectory.csv").read_bytes()
+
+
+def test_folder_and_checkpoint_objects_bring_their_metadata(tmp_path):
+    saved = [save_checkpoint(tmp_path, s, w, {"train_loss": 1 / s}) for s, w in run()]
+    by_folder = trace(str(tmp_path), tmp_path / "out")
+    assert by_folder.metadata_names == ["train_loss"]
+    assert by_folder.column("train_loss").tolist() == [1 / s for s, _ in run()]
+    assert (tmp_path / "out" / "trajectory.csv").read_text().splitlines()[0].endswith("train_loss")
+    for source in (saved, find_checkpoints(tmp_path)):
+        assert trace(source).llc.tolist() == by_folder.llc.tolist()
+    assert isinstance(saved[0], Checkpoint)
+
+
+def test_second_trace_reuses_everything(tmp_path):
+    first = trace(out=tmp_path)
+    before, seen = ages(tmp_path), []
+    second = trace(out=tmp_path, progress=lambda step, estimate: seen.append((step, estimate.llc)))
+    assert ages(tmp_path) == before
+    assert sorted(seen) == list(zip([10, 20, 30, 40], first.llc, strict=True))
+    assert second.llc.tolist() == first.llc.tolist()
+    assert [p.estimate.verdict for p in second.points] == [p.estimate.verdict for p in first.points]
+
+
+def test_what_decides_an_estimate_decides_its_reuse(tmp_path):
+    def other_loss(outputs, targets):
+        return ((outputs - targets) ** 2).mean(1) * 2
+
+    # Looks the same to whoever compares names.
+    other_loss.__name__, other_loss.__qualname__ = mean_square.__name__, mean_square.__qualname__
+    changes = [
+        {"gamma": 11.0},
+        {"n_beta": 30.0},
+        {"seed": 1},
+        {"used": task(mean_square, seed=1)},
+        {"used": task(other_loss)},
+        {"used": task("mse")},
+    ]
+    usual = {"checkpoints": run(1), "out": tmp_path, "used": task(mean_square), "draws": 20}
+    trace(**usual)
+    for change in changes:
+        before = ages(tmp_path)
+        trace(**{**usual, **change})
+        after = ages(tmp_path)
+        assert all(after[step] > before[step] for step in before), change
+        trace(**{**usual, **change})
+        assert ages(tmp_path) == after, change
+
+
+def test_other_weights_of_one_checkpoint_concern_it_alone(tmp_path):
+    trace(out=tmp_path)
+    before, pairs = ages(tmp_path), run()
+    pairs[2][1]["bias"] += 1e-6
+    trace(pairs, tmp_path)
+    changed = {step for step, age in ages(tmp_path).items() if age != before[step]}
+    assert changed == {30}
+
+
+DAMAGE = {
+    "lost": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    "other": lambda path: path.write_bytes(b"{}"),
+}
+
+
+@pytest.mark.parametrize("ending", [".json", ".npz", ".fingerprint"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_estimate_is_computed_again(tmp_path, ending, damage):
+    trace(run(1), tmp_path, draws=20)
+    table = (tmp_path / "trajectory.csv").read_bytes()
+    damage((tmp_path / "estimates" / "0000010").with_suffix(ending))
+    trace(run(1), tmp_path, draws=20)
+    assert (tmp_path / "trajectory.csv").read_bytes() == table
+    assert len(list((tmp_path / "estimates").iterdir())) == 3
+    assert llc.Estimate.load(tmp_path / "estimates" / "0000010").trace.shape == (2, 20)
+
+
+def test_interrupted_trace_goes_on_to_the_same_numbers(tmp_path):
+    trace(out=tmp_path / "whole")
+    seen = []
+
+    def interrupt(step, _):
+        seen.append(step)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trace(out=tmp_path / "cut", progress=interrupt)
+    before = ages(tmp_path / "cut")
+    assert sorted(before) == seen == [10, 20]
+    trace(out=tmp_path / "cut")
+    after = ages(tmp_path / "cut")
+    assert {step: after[step] for step in before} == before
+    tables = [(tmp_path / name / "trajectory.csv").read_bytes() for name in ("whole", "cut")]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("gamma", [10.0, None])
+@pytest.mark.parametrize("position", [0, 2, 3])
+def test_diverged_checkpoint_is_skipped(tmp_path, position, gamma):
+    told = []
+    result = trace(
+        with_nan(run(), position), tmp_path, gamma=gamma, budget=600,
+        progress=lambda *pair: told.append(pair),
+    )  # fmt: skip
+    step = 10 * (position + 1)
+    assert list(result.skipped) == [step]
+    assert "nan" in result.skipped[step]
+    assert result.steps.tolist() == [s for s in (10, 20, 30, 40) if s != step]
+    assert (step, None) in told
+    if gamma is not None:
+        kept = [llc for s, llc in zip((10, 20, 30, 40), trace().llc, strict=True) if s != step]
+        assert result.llc.tolist() == kept
+
+
+def test_nothing_to_estimate(tmp_path):
+    pairs = run()
+    for position in range(len(pairs)):
+        with_nan(pairs, position)
+    assert "nan" in refusal(lambda: trace(pairs, tmp_path))
+    assert "at least one" in refusal(lambda: trace([]))
+    assert "step 10 twice" in refusal(lambda: trace([*run(), run()[0]]))
+    assert "2 missing" in refusal(lambda: trace([(1, {})]))
+
+
+def test_unknown_setting():
+    # As of any function: what is no parameter is a TypeError that names it.
+    with pytest.raises(TypeError, match="gama"):
+        trace(gama=1.0)
+
+
+def test_executor_gives_the_same_numbers(tmp_path):
+    here = trace(out=tmp_path / "here")
+    with ThreadPoolExecutor(2) as pool:
+        there = trace(out=tmp_path / "there", executor=pool)
+    assert there.llc.tolist() == here.llc.tolist()
+    tables = [(tmp_path / name / "trajectory.csv").read_bytes() for name in ("here", "there")]
+    assert tables[0] == tables[1]
+
+
+def test_one_gamma_for_all_and_the_same_when_resumed(tmp_path):
+    first = trace(out=tmp_path, gamma=None, budget=600)
+    gammas = {point.estimate.settings.gamma for point in first.points}
+    assert gammas == {first.settings.gamma}
+    assert "checkpoints" in first.settings.reasons["gamma"]
+    before = ages(tmp_path)
+    assert trace(out=tmp_path, gamma=None, budget=600).settings == first.settings
+    assert ages(tmp_path) == before
+
+
+def test_estimate_comes_back_whole(tmp_path):
+    # One chain: R-hat is nan, which JSON has no word for.
+    kept = llc.estimate(task(), **{**FAST, "chains": 1})
+    assert math.isnan(kept.rhat)
+    path = kept.save(tmp_path / "deep" / "one.json")
+    loaded = llc.Estimate.load(path)
+    assert loaded.to_dict() == kept.to_dict()
+    assert math.isnan(loaded.rhat)
+    assert (loaded.verdict, loaded.settings) == (kept.verdict, kept.settings)
+    assert str(loaded) == str(kept)
+    assert loaded.trace.shape == (1, 60)
+    for name in ("trace", "virial_trace"):
+        assert np.array_equal(getattr(loaded, name), getattr(kept, name))
+    assert (loaded.chain_virials, loaded.diverged) == (kept.chain_virials, kept.diverged)
+
+
+def test_no_estimate_to_load(tmp_path):
+    assert "no.json" in refusal(lambda: llc.Estimate.load(tmp_path / "no.json"))
+    for text in ("hello", "{}", "[]", '{"verdict": {}, "settings": {}}'):
+        (tmp_path / "bad.json").write_text(text)
+        np.savez(tmp_path / "bad.npz", trace=np.zeros(1), virial_trace=np.zeros(1))
+        assert "bad.json" in refusal(lambda: llc.Estimate.load(tmp_path / "bad.json"))
