@@ -44,12 +44,10 @@ class Samples:
         burn_in: discarded steps a chain.
         batch_size: examples a gradient, or None for all.
         evaluations: gradient evaluations, all chains together, nothing left out.
-        equilibrated: whether burn-in met its criteria.
         reached: whether the precision asked for was reached; None when ``draws`` was given.
         heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data.
         stiffness: h²a or εa at the chains' last positions, a the largest curvature there.
         stiffness_aim: the same number as the automatic step aims at.
-        rescues: restarts with a smaller step during burn-in.
     """
 
     draws: Draws
@@ -60,12 +58,10 @@ class Samples:
     burn_in: int
     batch_size: int | None
     evaluations: int
-    equilibrated: bool
     reached: bool | None
     heat: float
     stiffness: float
     stiffness_aim: float
-    rescues: int
 
 
 def batch_size_for(settings: Settings, size: int | None) -> int | None:
@@ -134,12 +130,10 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
         warm.steps + extra,
         batch_size,
         evaluations,
-        warm.equilibrated,
         reached,
         heat,
         stiffness,
         scheme.step_for(1.0) ** power,
-        warm.rescues,
     )
 
 
