@@ -74,7 +74,7 @@ def estimate(
         burn_in: discarded steps a chain; until the virial is 1 unless given.
         batch_size: examples a gradient; all up to 4096, else 512, unless given.
         precision: relative half-width of the 95 % interval to reach.
-        budget: most gradient evaluations, all chains together (default 400,000).
+        budget: most gradient evaluations, all chains together; 100,000 a chain unless given.
         behavioural: measure towards the model's own outputs at w*, which makes w* a minimum.
         seed: seeds every random stream; the process's own generators are left alone.
         device: where to compute; the model's own unless given.
@@ -209,6 +209,9 @@ def _assemble(
         | {
             "stiffness_aim": samples.stiffness_aim,
             "reached": samples.reached,
+            "step_advice": "leave step_size out"
+            if settings.step_size is not None
+            else f"give a step_size below {samples.step_size:.3g}",
             "chains": settings.chains,
             "diverged": ", ".join(map(str, diverged)),
             "diverged_count": len(diverged),

@@ -41,7 +41,7 @@ class Estimate:
     precision: float = 0.05
     """Relative half-width of the 95 % interval to reach."""
     budget: OptionalInt = None
-    """Most gradient evaluations, all chains together (400,000 if left out)."""
+    """Most gradient evaluations, all chains together (100,000 a chain if left out)."""
     seed: int = 0
     """Seeds every random stream."""
     sampler: Literal["auto", "kinetic", "sgld-lm", "sgld"] = "auto"

@@ -15,11 +15,11 @@ class Reason(enum.Enum):
 
     ALL_DIVERGED = (
         "all {chains} chains left for infinity (step size {step_size:.3g}): the step is too large "
-        "or the loss is unbounded below near w*; leave step_size out, or raise gamma"
+        "or the loss is unbounded below near w*; {step_advice}, or raise gamma"
     )
     SOME_DIVERGED = (
         "{diverged_count} of {chains} chains left for infinity and were excluded (chain "
-        "{diverged}): the step is at the edge of stability; leave step_size out, or lower it"
+        "{diverged}): the step is at the edge of stability; {step_advice}, or raise gamma"
     )
     NOT_IN_EQUILIBRIUM = (
         "the virial is {virial:.3f} and should be 1 (chains: {chain_virials}): the chains have not "
@@ -57,7 +57,7 @@ class Reason(enum.Enum):
     )
     STEP_TOO_LARGE = (
         "step size times curvature is {stiffness:.2f} at the chains' last positions (aimed at "
-        "{stiffness_aim:.2g}): the step biases the number upwards; leave step_size out, or lower it"
+        "{stiffness_aim:.2g}): the step biases the number upwards; {step_advice}"
     )
     HEATED = (
         "minibatch noise raises the LLC by about {heat:.0%}: use a larger batch_size, or the "
@@ -145,7 +145,9 @@ def _above_chance(f: Mapping[str, Any]) -> bool:
 def _evidence(f: Mapping[str, Any]) -> str:
     """Signs that w* is no minimum: a falling λ̂(nβ), a gradient, draws below the baseline."""
     signs = []
-    if f["slope_n_beta"] < -3 * f["slope_n_beta_se"] and f["slope_n_beta"] < -0.02 * abs(f["llc"]):
+    # Minibatch heat lowers this slope at a true minimum too.
+    limit = -max(3 * f["slope_n_beta_se"], 0.02 * abs(f["llc"]))
+    if f["slope_n_beta"] < limit and f["heat"] <= 0.05:
         signs.append(f"dLLC/d ln n_beta is {f['slope_n_beta']:.3g} ± {f['slope_n_beta_se']:.2g}")
     if f["gradient_shift"] > 0.05 * abs(f["llc"]):
         signs.append(f"its gradient alone shifts the LLC by about -{f['gradient_shift']:.3g}")

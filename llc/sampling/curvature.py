@@ -25,17 +25,18 @@ class CurvatureProbe:
     and quartic walls within the chain's reach are felt.
 
     Attributes:
-        largest: running estimate of the largest eigenvalue over chains; never below γ, and
-            forgotten slowly (0.5 % an iteration), since a step must suit all places visited.
+        largest: running estimate of the largest eigenvalue over chains; never below γ or ``least``,
+            and forgotten slowly (0.5 % an iteration), since a step must suit all places visited.
         evaluations: gradients spent on directions, all chains together, the chains' own left out.
     """
 
-    def __init__(self, posterior: Posterior, seed: int, chains: int) -> None:
+    def __init__(self, posterior: Posterior, seed: int, chains: int, least: float = 0.0) -> None:
         self._posterior = posterior
         noise = NoiseStreams(seed, "curvature", chains, posterior.surface.device)
         direction = noise.normal(posterior.dimension, posterior.surface.layout.dtype)
         self._direction = direction / direction.norm(dim=1, keepdim=True)
-        self.largest = posterior.gamma
+        self._least = max(least, posterior.gamma)
+        self.largest = self._least
         self.evaluations = 0
 
     def iterate(self, displacement: Tensor, batch: Tensor | None) -> Evaluation:
@@ -57,5 +58,5 @@ class CurvatureProbe:
         healthy = lengths.isfinite() & (lengths > 0)
         self._direction = torch.where(healthy, product / lengths, self._direction)
         seen = torch.where(healthy, lengths, 0.0).max().item()
-        self.largest = max(seen, FORGET * self.largest, self._posterior.gamma)
+        self.largest = max(seen, FORGET * self.largest, self._least)
         return here

@@ -6,27 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from llc.diagnostics import diverged, ess, mcse, rhat
+from llc.diagnostics import diverged
 from llc.posterior import Posterior
-from llc.sampling.chains import Draws, Report, Streams, advance
+from llc.sampling.chains import Draws, Report, Streams
 from llc.sampling.curvature import CurvatureProbe
-from llc.sampling.kernel import Kernel
+from llc.sampling.production import produce
 from llc.sampling.schemes import scheme_for
-from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp, warm_up
+from llc.sampling.warmup import WarmUp, warm_up
 from llc.settings import Settings
 
 __all__ = ["DEFAULT_BUDGET", "Samples", "batch_size_for", "sample"]
 
-DEFAULT_BUDGET = 400_000
+DEFAULT_BUDGET = 100_000
 FULL_BATCH_UP_TO = 4096
 MINIBATCH = 512
 BATCH_GROWTH = 4
 MOST_STRAIN = 4.0
-CHUNK = 50
-FIRST_CHECK = 100
-CHECK_GROWTH = 1.25
-LEAST_ESS = 100
-MOST_RHAT = 1.05
+MOST_ESCAPES = 4
 AUDIT_PROBES = 5
 COLD_PROBES = 15
 
@@ -83,10 +79,11 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
     scheme = scheme_for(settings.sampler)
     chains = settings.chains
     batch_size = batch_size_for(settings, posterior.surface.size)
-    budget = settings.budget or DEFAULT_BUDGET
-    spent = 0
+    budget = settings.budget or DEFAULT_BUDGET * chains
+    spent, escapes, curvature = 0, 0, 0.0
     while True:
         streams = Streams.open(posterior, settings.seed, chains, batch_size)
+        left = budget - spent
         warm = warm_up(
             posterior,
             scheme,
@@ -94,46 +91,45 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
             seed=settings.seed,
             chains=chains,
             step_size=settings.step_size,
+            curvature=curvature,
             steps=settings.burn_in,
-            most=max(1, (budget - spent) // (2 * chains)),
+            most=max(1, left // (2 * chains)),
             report=report,
         )
         spent += warm.evaluations
         fixed = settings.batch_size is not None or batch_size in (None, FULL_BATCH_UP_TO)
-        if fixed or warm.strain <= MOST_STRAIN or spent > budget // 2:
+        if not fixed and warm.strain > MOST_STRAIN and spent <= budget // 2:
+            batch_size = min(BATCH_GROWTH * (batch_size or 0), FULL_BATCH_UP_TO)
+            continue
+        most = (budget - spent) // chains
+        made = produce(posterior, scheme, warm, streams, settings, most, report)
+        spent += made.evaluations
+        if made.escaped is None or escapes == MOST_ESCAPES or spent > budget // 2:
             break
-        batch_size = min(BATCH_GROWTH * (batch_size or 0), FULL_BATCH_UP_TO)
-    kernel = scheme.build(posterior.evaluate, posterior.gamma, warm.step_size, warm.friction)
-    if settings.draws is not None:
-        draws, extra, reached = _fixed(kernel, warm, streams, settings.draws, report), 0, None
-    else:
-        most = max(CHUNK, (budget - spent) // chains)
-        draws, extra, reached = _until(
-            kernel, warm, streams, most, settings.precision, posterior.dimension, report
-        )
-    gone = diverged(draws.rise, draws.spread, posterior.dimension)
-    evaluations = spent + chains * (extra + draws.length)
-    power = 2 if scheme.kinetic else 1
+        # Places far steeper than those of the warm-up exist: once more, prepared for them.
+        escapes += 1
+        curvature = made.escaped
+    gone = diverged(made.draws.rise, made.draws.spread, posterior.dimension)
+    friction = warm.friction if scheme.kinetic else None
     heat, stiffness = 0.0, math.nan
     if not gone.any():
-        curvature, noise, spent = _audit(posterior, warm, streams, settings)
-        evaluations += spent
-        stiffness = curvature * warm.step_size**power
-        friction = warm.friction if scheme.kinetic else None
-        heat = _heat(warm.step_size, friction, noise, float(draws.rise.mean()))
+        largest, noise, audit = _audit(posterior, warm, streams, settings)
+        spent += audit
+        stiffness = largest * warm.step_size**scheme.power
+        heat = _heat(warm.step_size, friction, noise, float(made.draws.rise.mean()))
     return Samples(
-        draws,
+        made.draws,
         gone,
         posterior.dimension,
         warm.step_size,
-        warm.friction if scheme.kinetic else None,
-        warm.steps + extra,
+        friction,
+        warm.steps + made.discarded,
         batch_size,
-        evaluations,
-        reached,
+        spent,
+        made.reached,
         heat,
         stiffness,
-        scheme.step_for(1.0) ** power,
+        scheme.step_for(1.0) ** scheme.power,
     )
 
 
@@ -159,69 +155,12 @@ def _audit(
 def _heat(step_size: float, friction: float | None, noise: float, llc: float) -> float:
     """Relative over-estimate of λ̂ by gradient noise of covariance trace trΣ.
 
-    Kinetic (h²/8)·coth(Γh/2)·trΣ/λ̂, first order ε·trΣ/(8λ̂): the stationary variance of a mode
-    is raised by that share of its own for every unit of noise.
+    In LLC units it is (h²/8)·coth(Γh/2)·trΣ for kinetic Langevin and (ε/8)·trΣ for first-order
+    samplers; the measured λ̂ has it inside, and the share is of what λ̂ would be without.
     """
     if noise == 0 or step_size == 0 or not llc > 0:
         return 0.0
-    if friction is None:
-        return step_size / 8 * noise / llc
-    return step_size**2 / 8 / math.tanh(friction * step_size / 2) * noise / llc
-
-
-def _fixed(kernel: Kernel, warm: WarmUp, streams: Streams, count: int, report: Report) -> Draws:
-    parts = []
-    for start in range(0, count, CHUNK):
-        steps = min(CHUNK, count - start)
-        warm.state, part = advance(kernel, warm.state, streams, steps)
-        parts.append(part)
-        report("draws", start + steps, count)
-    return Draws.join(parts)
-
-
-def _until(
-    kernel: Kernel,
-    warm: WarmUp,
-    streams: Streams,
-    most: int,
-    precision: float,
-    dimension: int,
-    report: Report,
-) -> tuple[Draws, int, bool]:
-    """Draw until the 95 % interval is narrow enough *and* the virial is 1, or ``most`` steps.
-
-    A narrow interval counts only with a hundred effective draws and chains that agree: its own
-    width is not known otherwise.
-
-    A virial still off 1 when the interval is narrow enough says that burn-in ended too early:
-    the older half of the draws is then moved to burn-in. Production is at least half as long
-    as the warm-up was, so that a slow mode had time to show itself.
-    """
-    parts, discarded, taken = [], 0, 0
-    check = max(FIRST_CHECK, warm.steps // 2)
-    while taken < most:
-        steps = min(CHUNK, most - taken)
-        warm.state, part = advance(kernel, warm.state, streams, steps)
-        parts.append(part)
-        taken += steps
-        report("draws", taken - discarded, None)
-        if taken - discarded < check and taken < most:
-            continue
-        draws = Draws.join(parts)
-        gone = diverged(draws.rise, draws.spread, dimension)
-        if gone.all():
-            return draws, discarded, False
-        kept = draws.chains(~gone)
-        llc, error = kept.rise.mean(), mcse(kept.rise)
-        narrow = error <= precision / 2 * abs(llc) and ess(kept.rise) >= LEAST_ESS
-        narrow = narrow and not rhat(kept.rise) > MOST_RHAT
-        balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
-        if narrow and balanced:
-            return draws, discarded, True
-        if narrow and draws.length >= 2 * FIRST_CHECK and taken < most:
-            older = draws.length // 2
-            discarded += older
-            draws = draws.window(older)
-        parts = [draws]
-        check = max(FIRST_CHECK, int(CHECK_GROWTH * draws.length))
-    return Draws.join(parts), discarded, False
+    excess = step_size / 8 * noise
+    if friction is not None:
+        excess = step_size**2 / 8 / math.tanh(friction * step_size / 2) * noise
+    return excess / (llc - excess) if excess < llc else math.inf

@@ -24,6 +24,7 @@ class Scheme:
         relaxation: (step size, γ, friction) → steps in which the slowest mode, the prior's own,
             forgets its start.
         kinetic: whether it has a friction.
+        power: stability is a matter of step^power times curvature.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Scheme:
     step_for: Callable[[float], float]
     relaxation: Callable[[float, float, float], float]
     kinetic: bool
+    power: int
 
 
 def _first_order_relaxation(step_size: float, gamma: float, _friction: float) -> float:
@@ -51,6 +53,7 @@ SCHEMES = {
         lambda a: a**-0.5,
         _kinetic_relaxation,
         True,
+        2,
     ),
     # Exact on quadratics at any stable step; 1/a keeps a margin of four for anharmonic ones.
     "sgld-lm": Scheme(
@@ -59,6 +62,7 @@ SCHEMES = {
         lambda a: 1 / a,
         _first_order_relaxation,
         False,
+        1,
     ),
     # The stiffest mode is over-estimated by εa/4: 5 % here, less for all others.
     "sgld": Scheme(
@@ -67,6 +71,7 @@ SCHEMES = {
         lambda a: 0.2 / a,
         _first_order_relaxation,
         False,
+        1,
     ),
 }
 

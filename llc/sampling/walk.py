@@ -35,6 +35,7 @@ class Walk:
         seed: int,
         chains: int,
         step_size: float | None,
+        curvature: float,
     ) -> None:
         self.posterior, self.scheme, self.streams = posterior, scheme, streams
         self.friction = WARM_FRICTION * posterior.gamma**0.5
@@ -43,7 +44,9 @@ class Walk:
         self.strain = 1.0
         self.given = step_size
         self.chains = chains
-        self.probe = None if step_size is not None else CurvatureProbe(posterior, seed, chains)
+        self.probe = (
+            None if step_size is not None else CurvatureProbe(posterior, seed, chains, curvature)
+        )
         self.step_size = step_size if step_size is not None else 0.0
         if self.probe is not None:
             for _ in range(FIRST_PROBES):

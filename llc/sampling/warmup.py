@@ -59,6 +59,7 @@ def warm_up(
     seed: int,
     chains: int,
     step_size: float | None,
+    curvature: float,
     steps: int | None,
     most: int,
     report: Report,
@@ -72,11 +73,12 @@ def warm_up(
         seed: seeds curvature directions and first momenta.
         chains: number of chains.
         step_size: a given step, used as it is; None follows the curvature.
+        curvature: least curvature to assume, from an earlier try that lost chains.
         steps: length when it is given; None lets the virial decide.
         most: longest warm-up in steps a chain when ``steps`` is None.
         report: progress callback.
     """
-    walk = Walk(posterior, scheme, streams, seed, chains, step_size)
+    walk = Walk(posterior, scheme, streams, seed, chains, step_size, curvature)
     limit = most if steps is None else steps
     blocks: list[Draws] = []
     kept: Draws | None = None

@@ -1,0 +1,155 @@
+"""Draws for the estimate: a frozen step, watched; until a number, a precision, or the budget."""
+
+from dataclasses import dataclass
+
+from llc.diagnostics import diverged, ess, mcse, rhat
+from llc.posterior import Posterior
+from llc.sampling.chains import Draws, Report, Streams, advance
+from llc.sampling.schemes import Scheme
+from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp
+from llc.settings import Settings
+
+__all__ = ["Production", "produce"]
+
+CHUNK = 25
+FIRST_CHECK = 100
+CHECK_GROWTH = 1.25
+LEAST_ESS = 100
+MOST_RHAT = 1.05
+MOST_STIFFNESS = 2.0
+ESCAPE = 4.0
+
+
+@dataclass(frozen=True)
+class Production:
+    """What production left.
+
+    Attributes:
+        draws: kept draws, every chain.
+        discarded: steps moved to burn-in, a chain.
+        evaluations: gradient evaluations, all chains together.
+        reached: whether the precision was reached; None when a number of draws was given.
+        escaped: None, or the curvature to assume next time: chains left for infinity although
+            the step was chosen here.
+    """
+
+    draws: Draws
+    discarded: int
+    evaluations: int
+    reached: bool | None
+    escaped: float | None
+
+
+class _Watched:
+    """Chains under a frozen step, with curvature looked at where they go.
+
+    One power iteration each 25 steps. Where step times curvature exceeds twice its aim the draws
+    so far may be biased: the step is lowered in place, and they count as burn-in.
+    """
+
+    def __init__(
+        self, posterior: Posterior, scheme: Scheme, warm: WarmUp, streams: Streams, chains: int
+    ) -> None:
+        self.posterior, self.scheme, self.warm, self.streams = posterior, scheme, warm, streams
+        self.chains = chains
+        self.parts: list[Draws] = []
+        self.discarded, self.evaluations = 0, 0
+        self.escaped: float | None = None
+        self._build()
+
+    def _build(self) -> None:
+        warm, posterior = self.warm, self.posterior
+        self.kernel = self.scheme.build(
+            posterior.evaluate, posterior.gamma, warm.step_size, warm.friction
+        )
+
+    @property
+    def length(self) -> int:
+        return sum(part.length for part in self.parts)
+
+    def discard(self, count: int) -> None:
+        """Move the oldest draws to burn-in."""
+        self.parts = [Draws.join(self.parts).window(count)]
+        self.discarded += count
+
+    def take(self, steps: int) -> None:
+        """Draw, then look at divergence and curvature."""
+        self.warm.state, part = advance(self.kernel, self.warm.state, self.streams, steps)
+        self.parts.append(part)
+        self.evaluations += steps * self.chains
+        probe = self.warm.curvature
+        if probe is None:
+            return
+        if diverged(part.rise, part.spread, self.posterior.dimension).any():
+            self.escaped = ESCAPE * probe.largest
+            return
+        probe.iterate(self.warm.state.displacement, self.streams.batch())
+        self.evaluations += 2 * self.chains
+        aim = self.scheme.step_for(probe.largest)
+        if self.warm.step_size > MOST_STIFFNESS ** (1 / self.scheme.power) * aim:
+            self.warm.step_size = aim
+            self._build()
+            self.discarded += self.length
+            self.parts = []
+
+
+def produce(
+    posterior: Posterior,
+    scheme: Scheme,
+    warm: WarmUp,
+    streams: Streams,
+    settings: Settings,
+    most: int,
+    report: Report,
+) -> Production:
+    """Draw ``settings.draws``, or until the precision is reached, or ``most`` steps."""
+    line = _Watched(posterior, scheme, warm, streams, settings.chains)
+    if settings.draws is None:
+        reached = _until(line, most, settings.precision, report)
+    else:
+        reached = None
+        _fixed(line, settings.draws, report)
+    draws = Draws.join(line.parts)
+    return Production(draws, line.discarded, line.evaluations, reached, line.escaped)
+
+
+def _fixed(line: _Watched, count: int, report: Report) -> None:
+    while line.length < count and line.escaped is None:
+        line.take(min(CHUNK, count - line.length))
+        report("draws", line.length, count)
+
+
+def _until(line: _Watched, most: int, precision: float, report: Report) -> bool:
+    """Draw until the 95 % interval is narrow enough *and* the virial is 1.
+
+    A narrow interval counts only with a hundred effective draws and chains that agree: its own
+    width is not known otherwise. A virial still off 1 by then says that burn-in ended too early:
+    the older half of the draws is moved to it. Production is at least half as long as the
+    warm-up was, so that a slow mode had time to show itself.
+    """
+    dimension = line.posterior.dimension
+    check = first = max(FIRST_CHECK, line.warm.steps // 2)
+    while line.escaped is None:
+        left = most - line.discarded - line.length
+        if line.parts and left <= 0:
+            break
+        line.take(max(1, min(CHUNK, left)))
+        report("draws", line.length, None)
+        if not line.parts:
+            check = first
+        if line.length < check:
+            continue
+        draws = Draws.join(line.parts)
+        gone = diverged(draws.rise, draws.spread, dimension)
+        if gone.all():
+            return False
+        kept = draws.chains(~gone)
+        narrow = mcse(kept.rise) <= precision / 2 * abs(kept.rise.mean())
+        narrow = narrow and ess(kept.rise) >= LEAST_ESS and not rhat(kept.rise) > MOST_RHAT
+        balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
+        if narrow and balanced:
+            return True
+        if narrow and draws.length >= 2 * FIRST_CHECK:
+            line.discard(draws.length // 2)
+        check = max(FIRST_CHECK, int(CHECK_GROWTH * line.length))
+    return False
