@@ -26,7 +26,6 @@ START = 100.0
 LEAST_WEIGHT = 0.1
 DECADES = 4
 PLATEAU = 0.03
-LOCAL_SHARE = 0.25
 PILOT_PRECISION = 0.1
 PILOT_BUDGET = 10_000
 
@@ -66,8 +65,9 @@ def fill(settings: Settings, size: int | None) -> Settings:
     if n_beta is None:
         n_beta = _default_n_beta(size)
         reasons["n_beta"] = f"n/ln n, n = {size}"
-    if settings.batch_size is None and batch_size_for(settings, size) is not None:
-        reasons["batch_size"] = "from 512 on, as minibatch heat demands"
+    if settings.batch_size is None:
+        small = batch_size_for(settings, size) is None
+        reasons["batch_size"] = "all data" if small else "from 512 on, as heat demands"
     sampler = settings.sampler
     if sampler == "auto":
         sampler, reasons["sampler"] = "kinetic", "auto"
@@ -169,12 +169,11 @@ def _pilot(surface: LossSurface, settings: Settings, gamma: float) -> _Pilot:
         return _Pilot(gamma, UNKNOWN, samples.evaluations, "chains diverged")
     m = moments(samples.draws, posterior.dimension)
     rise = m.llc / posterior.n_beta
-    room = None if surface.chance is None else surface.chance - surface.baseline
     why_not = ""
     if not samples.reached or abs(m.virial - 1) > 0.1 or m.rhat > 1.1:
         why_not = f"the chains had not settled within {short.budget} gradients"
     elif m.slope_n_beta < -3 * m.slope_n_beta_se:
         why_not = "w* was no minimum on the chains' scale"
-    elif room is not None and room > 0 and rise > LOCAL_SHARE * room:
-        why_not = f"the loss rose by {rise:.2g}, over a quarter of the way to a blind guess"
+    elif surface.local_rise is not None and rise > surface.local_rise:
+        why_not = f"the loss rose by {rise:.2g}, too far towards that of a blind guess"
     return _Pilot(gamma, m, samples.evaluations, why_not)

@@ -23,6 +23,10 @@ class Loss:
         function: (outputs, targets) → per-example values ``(batch,)`` or a scalar mean.
         chance: (outputs, targets) of the whole data set → loss of a guess that ignores the
             inputs, or None where that has no meaning.
+        local_share: how far towards chance the loss may rise with the chains still counted as
+            local: a quarter for losses in nats, where that is about one nat; three quarters for
+            squares, whose scale against nβ is arbitrary, so that fluctuations of a single
+            regular basin may already reach far.
         targets_from: outputs at w* → behavioural targets, or None.
         behavioural: the loss towards those targets, or None.
     """
@@ -30,6 +34,7 @@ class Loss:
     name: str
     function: LossFunction
     chance: Callable[[Tensor, Tensor], float] | None = None
+    local_share: float = 0.25
     targets_from: Callable[[Tensor], Tensor] | None = None
     behavioural: "Loss | None" = None
 
@@ -122,8 +127,8 @@ def _identity(outputs: Tensor) -> Tensor:
     return outputs
 
 
-KL = Loss("kl", _kl_to_reference, _uniform_guess)
-CROSS_ENTROPY = Loss("cross_entropy", _cross_entropy, _uniform_guess, _log_softmax, KL)
-BEHAVIOURAL_MSE = Loss("mse", _squared_error, _best_constant)
-MSE = Loss("mse", _squared_error, _best_constant, _identity, BEHAVIOURAL_MSE)
+KL = Loss("kl", _kl_to_reference, _uniform_guess, 0.25)
+CROSS_ENTROPY = Loss("cross_entropy", _cross_entropy, _uniform_guess, 0.25, _log_softmax, KL)
+BEHAVIOURAL_MSE = Loss("mse", _squared_error, _best_constant, 0.75)
+MSE = Loss("mse", _squared_error, _best_constant, 0.75, _identity, BEHAVIOURAL_MSE)
 _KNOWN = {"cross_entropy": CROSS_ENTROPY, "mse": MSE}

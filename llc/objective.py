@@ -53,6 +53,7 @@ class Objective:
         size: n, number of examples; None for a potential.
         chance: loss of a guess blind to the inputs, or None where unknown.
         baseline: the loss at w*.
+        local_rise: rise of the loss up to which chains count as local, or None where unknown.
 
     Raises:
         InputError: as `llc.surface.LossSurface`.
@@ -87,6 +88,10 @@ class Objective:
             self._use_own_outputs()
         self.chance = self._chance()
         self.baseline = self._tabulate()
+        self.local_rise = None
+        if self.chance is not None and self._loss is not None:
+            room = self.chance - self.baseline.mean
+            self.local_rise = self._loss.local_share * room if room > 0 else None
 
     def values(self, weights: Tensor, batch: Any) -> Tensor:
         """Evaluate the loss: ``(batch,)`` per-example values, or their mean ``()``."""

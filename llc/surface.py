@@ -52,6 +52,7 @@ class LossSurface:
         size: n, number of examples, or None for a potential.
         baseline: L(w*), over all data.
         chance: loss of a guess blind to the inputs, or None where unknown.
+        local_rise: rise of the loss up to which chains count as local, or None where unknown.
         vectorised: whether chains are evaluated in one `torch.func.vmap` call; some models
             cannot be (see ``why_not_vectorised``), and take one chain after another.
 
@@ -74,6 +75,7 @@ class LossSurface:
         self.size = self._objective.size
         self.baseline = self._objective.baseline.mean
         self.chance = self._objective.chance
+        self.local_rise = self._objective.local_rise
         self.vectorised, self.why_not_vectorised = self._try_vmap()
 
     def evaluate(self, displacement: Tensor, index: Tensor | None) -> Evaluation:

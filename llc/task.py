@@ -15,7 +15,7 @@ from llc.errors import InputError
 __all__ = ["Task"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A model at a centre w*, its data and its loss.
 

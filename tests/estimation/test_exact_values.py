@@ -63,6 +63,16 @@ def test_crossing_of_two_lines_of_minima():
     agrees(found, exact_crossing(N_BETA, 10.0))
 
 
+@pytest.mark.parametrize("seed", [4, 6])
+def test_four_chains_meet_walls_that_a_warm_up_did_not_see(seed):
+    # Far out along either line the other direction is steep: with few chains these seeds end
+    # their warm-up before any has been there, and lose chains under a step that is never looked
+    # at again.
+    found = llc.estimate(crossing(), n_beta=N_BETA, gamma=10.0, seed=seed)
+    assert found.diverged == ()
+    agrees(found, exact_crossing(N_BETA, 10.0))
+
+
 @pytest.mark.parametrize(("width", "chains"), [(2, 32), (5, 4)])
 def test_zero_teacher_whose_hessian_vanishes(width, chains):
     truth = exact_zero_teacher(width, width, 1086.0, 1.0)
