@@ -5,7 +5,8 @@ What a user can get wrong about a model or loss is found here, before any sampli
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -95,7 +96,8 @@ class Objective:
 
     def values(self, weights: Tensor, batch: Any) -> Tensor:
         """Evaluate the loss: ``(batch,)`` per-example values, or their mean ``()``."""
-        return functional_call(self._module, self.layout.unflatten(weights), (batch,))
+        with _one_attention_path():
+            return functional_call(self._module, self.layout.unflatten(weights), (batch,))
 
     @torch.no_grad()
     def _check_twice(self) -> None:
@@ -147,7 +149,7 @@ class Objective:
         if self._loss is None or self._loss.chance is None:
             return None
         inputs, targets = self.data
-        return self._loss.chance(self._module.model(inputs[:1]), targets)
+        return self._loss.chance(self._module.model(inputs[:PROBE]), targets)
 
     @torch.no_grad()
     def _tabulate(self) -> Baseline:
@@ -173,10 +175,20 @@ class Objective:
         dtype = parts[0].dtype
         if parts[0].ndim == 1:
             table = torch.cat(parts)
-            return Baseline(_finite(table.double().mean().item()), table, dtype)
+            mean = _finite(table.double().mean().item())
+            return Baseline(mean, None if self._couples_examples(table) else table, dtype)
         self._refuse_sums()
         weighted = [part.item() * count for part, count in zip(parts, counts, strict=True)]
         return Baseline(_finite(math.fsum(weighted) / self.size), None, dtype)
+
+    def _couples_examples(self, table: Tensor) -> bool:
+        """Whether an example's loss depends on its company, as with batch norm's own statistics.
+
+        A table of losses is no baseline then: each batch has to be evaluated at w* as well.
+        """
+        count = min(len(table), PROBE)
+        alone = self.values(self.centre, take(self.data, slice(0, count)))
+        return not torch.allclose(alone, table[:count], rtol=1e-3, atol=1e-5)
 
     def _refuse_sums(self) -> None:
         """A mean does not change when every example is given twice; a sum doubles."""
@@ -190,6 +202,21 @@ class Objective:
                 "for the same given twice), expected a mean or one value per example: divide "
                 "by the batch size"
             )
+
+
+@contextmanager
+def _one_attention_path() -> Iterator[None]:
+    """Keep torch's transformer layers off the fused path that they take without gradients.
+
+    It rounds differently from the path that gradients take, which would spoil the pairing, and
+    it cannot be vectorised over chains.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 class _WholeLoss(nn.Module):
