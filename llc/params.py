@@ -54,6 +54,11 @@ class Layout:
         """
         return torch.float64 if torch.float64 in self.dtypes else torch.float32
 
+    @property
+    def is_half(self) -> bool:
+        """Whether any weight has less than single precision."""
+        return any(dtype.itemsize < 4 for dtype in self.dtypes)
+
     def flatten(self, params: Mapping[str, Tensor]) -> Tensor:
         """Lay named tensors out as one vector of shape ``(D,)``."""
         return torch.cat([params[name].detach().reshape(-1).to(self.dtype) for name in self.names])
