@@ -51,7 +51,7 @@ class Walk:
         if self.probe is not None:
             for _ in range(FIRST_PROBES):
                 self.probe.iterate(posterior.start(chains), streams.batch())
-            self.evaluations += FIRST_PROBES * chains
+            self.evaluations += 2 * FIRST_PROBES * chains
             self.step_size = RAMP_FROM * scheme.step_for(self.probe.largest)
         self.kernel = self._kernel(posterior.evaluate)
         momenta = NoiseStreams(seed, "momentum", chains, posterior.surface.device)

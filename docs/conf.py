@@ -1,0 +1,13 @@
+"""Sphinx settings.
+
+pip install -c constraints.txt -e ".[docs]" && sphinx-build -W docs docs/_build
+"""
+
+import llc
+
+project = "llc-toolkit"
+author = "The llc-toolkit authors"
+release = llc.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+exclude_patterns = ["_build"]
