@@ -9,7 +9,7 @@ Step size, burn-in and length are settled while sampling, checkpoint by checkpoi
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from llc.errors import InputError
 from llc.estimation.estimators import UNKNOWN, Moments, moments
@@ -20,7 +20,7 @@ from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
 
-__all__ = ["calibrate", "fill", "resolve"]
+__all__ = ["Resolved", "calibrate", "fill", "resolve"]
 
 START = 100.0
 LEAST_WEIGHT = 0.1
@@ -46,7 +46,7 @@ def calibrate(task: Task, settings: Settings | None = None, **given: Any) -> Set
             else makes the task unusable.
     """
     chosen = replace(settings or Settings(), **given)
-    return resolve(LossSurface(task, behavioural=chosen.behavioural), chosen)[0]
+    return resolve(LossSurface(task, behavioural=chosen.behavioural), chosen).settings
 
 
 def fill(settings: Settings, size: int | None) -> Settings:
@@ -74,15 +74,28 @@ def fill(settings: Settings, size: int | None) -> Settings:
     return replace(settings, n_beta=n_beta, sampler=sampler, reasons=reasons)
 
 
-def resolve(
-    surface: LossSurface, settings: Settings, report: Report | None = None
-) -> tuple[Settings, int]:
-    """Fill in nβ, sampler and γ, as `calibrate`; also return the gradient evaluations spent."""
+class Resolved(NamedTuple):
+    """Settings filled in, and what it took.
+
+    Attributes:
+        settings: nothing that decides the posterior is None.
+        evaluations: gradient evaluations spent on choosing γ.
+        sound: False where not even the first γ tried gave a usable run.
+    """
+
+    settings: Settings
+    evaluations: int
+    sound: bool
+
+
+def resolve(surface: LossSurface, settings: Settings, report: Report | None = None) -> Resolved:
+    """Fill in nβ, sampler and γ, as `calibrate`."""
     chosen = fill(settings, surface.size)
     if chosen.gamma is not None:
-        return chosen, 0
-    gamma, why, spent = _choose_gamma(surface, chosen, report or (lambda *_: None))
-    return replace(chosen, gamma=gamma, reasons={**chosen.reasons, "gamma": why}), spent
+        return Resolved(chosen, 0, True)
+    gamma, why, spent, sound = _choose_gamma(surface, chosen, report or (lambda *_: None))
+    chosen = replace(chosen, gamma=gamma, reasons={**chosen.reasons, "gamma": why})
+    return Resolved(chosen, spent, sound)
 
 
 def _default_n_beta(size: int | None) -> float:
@@ -108,11 +121,11 @@ class _Pilot:
 
 def _choose_gamma(
     surface: LossSurface, settings: Settings, report: Report
-) -> tuple[float, str, int]:
+) -> tuple[float, str, int, bool]:
     """Lower γ tenfold from its start until λ̂ no longer depends on it, or it must not be.
 
     Returns:
-        γ, why, and the gradient evaluations spent on finding out.
+        γ, why, the gradient evaluations spent on finding out, and whether any run was usable.
     """
     dimension = surface.layout.total
     # Weights near zero give no scale of their own; a tenth is the least assumed.
@@ -134,8 +147,8 @@ def _choose_gamma(
             break
         gamma /= 10
     if kept is None:
-        return gamma, f"100·D/‖w*‖², though {stopped}", spent
-    return kept.gamma, f"from 100·D/‖w*‖² downwards: {stopped}", spent
+        return gamma, f"100·D/‖w*‖², though {stopped}", spent, False
+    return kept.gamma, f"from 100·D/‖w*‖² downwards: {stopped}", spent, True
 
 
 def _on_plateau(before: _Pilot | None, now: _Pilot) -> bool:

@@ -73,7 +73,8 @@ def estimate(
         draws: kept draws a chain; until ``precision`` unless given.
         burn_in: discarded steps a chain; until the virial is 1 unless given.
         batch_size: examples a gradient; all up to 4096, else 512, unless given.
-        precision: relative half-width of the 95 % interval to reach.
+        precision: relative half-width of the 95 % interval to reach (where the LLC is nearer to
+            zero than half the standard deviation of nβ(L − L*), relative to that).
         budget: most gradient evaluations, all chains together; 100,000 a chain unless given.
         behavioural: measure towards the model's own outputs at w*, which makes w* a minimum.
         seed: seeds every random stream; the process's own generators are left alone.
@@ -115,7 +116,7 @@ def estimate_task(
         Bar(task.label) if progress is True else nullcontext(progress or _silent) as report,
     ):
         surface = LossSurface(task, behavioural=settings.behavioural, device=device)
-        chosen, spent = resolve(surface, settings, report)
+        chosen, spent, _ = resolve(surface, settings, report)
         assert chosen.n_beta is not None
         assert chosen.gamma is not None
         posterior = Posterior(surface, chosen.n_beta, chosen.gamma)

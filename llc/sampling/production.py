@@ -144,7 +144,9 @@ def _until(line: _Watched, most: int, precision: float, report: Report) -> bool:
         if gone.all():
             return False
         kept = draws.chains(~gone)
-        narrow = mcse(kept.rise) <= precision / 2 * abs(kept.rise.mean())
+        # A share of a number near zero would take for ever: half a standard deviation stands in.
+        size = max(abs(kept.rise.mean()), kept.rise.std() / 2)
+        narrow = mcse(kept.rise) <= precision / 2 * size
         narrow = narrow and ess(kept.rise) >= LEAST_ESS and not rhat(kept.rise) > MOST_RHAT
         balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
         if narrow and balanced:

@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from llc.calibration import calibrate, fill
+from llc.calibration import Resolved, fill, resolve
 from llc.checkpoints import Checkpoint, find_checkpoints
 from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.estimator import estimate_task
 from llc.settings import Settings
+from llc.surface import LossSurface
 from llc.task import Task
 from llc.trajectory.store import RunFolder, fingerprint_task, fingerprint_weights
 from llc.trajectory.trajectory import Point, Trajectory
@@ -134,20 +135,24 @@ def _resolve_all(
         if again == kept:
             return kept
     picks = sorted({round(i * (len(jobs) - 1) / (PILOTS - 1)) for i in range(PILOTS)})
-    choices: list[Settings] = []
+    choices: list[Resolved] = []
     problems: list[InputError] = []
     # Others stand in, latest first, only where none of the three can be estimated.
     for i in [*picks, *(j for j in reversed(range(len(jobs))) if j not in picks)]:
         if choices and i not in picks:
             break
         try:
-            choices.append(calibrate(task.at(jobs[i].weights), wanted))
+            surface = LossSurface(task.at(jobs[i].weights), behavioural=wanted.behavioural)
+            choices.append(resolve(surface, wanted))
         except InputError as error:
             problems.append(error)
     if not choices:
         raise problems[0]
-    most_local = max(choices, key=lambda s: s.gamma or 0.0)
-    why = f"largest of {len(choices)} checkpoints'; {most_local.reasons['gamma']}"
+    # A checkpoint that is no minimum at any γ has no say: no γ would make it one.
+    voters = [choice.settings for choice in choices if choice.sound]
+    voters = voters or [choice.settings for choice in choices]
+    most_local = max(voters, key=lambda settings: settings.gamma or 0.0)
+    why = f"largest of {len(voters)} checkpoints'; {most_local.reasons['gamma']}"
     return replace(most_local, reasons={**most_local.reasons, "gamma": why})
 
 
