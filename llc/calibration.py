@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from llc.errors import InputError
-from llc.estimation.estimators import UNKNOWN, Moments, moments
+from llc.estimation.estimators import UNKNOWN, Moments, falls_with_n_beta, moments
+from llc.isolation import undisturbed
 from llc.posterior import Posterior
 from llc.sampling.chains import Report
 from llc.sampling.run import batch_size_for, sample
@@ -20,7 +21,7 @@ from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
 
-__all__ = ["Resolved", "calibrate", "fill", "resolve"]
+__all__ = ["Resolved", "calibrate", "fill", "resolve", "resolve_task"]
 
 START = 100.0
 LEAST_WEIGHT = 0.1
@@ -28,6 +29,20 @@ DECADES = 4
 PLATEAU = 0.03
 PILOT_PRECISION = 0.1
 PILOT_BUDGET = 10_000
+
+
+class Resolved(NamedTuple):
+    """Settings filled in, and what it took.
+
+    Attributes:
+        settings: nothing that decides the posterior is None.
+        evaluations: gradient evaluations spent on choosing γ.
+        sound: False where not even the first γ tried gave a usable run.
+    """
+
+    settings: Settings
+    evaluations: int
+    sound: bool
 
 
 def calibrate(task: Task, settings: Settings | None = None, **given: Any) -> Settings:
@@ -46,7 +61,13 @@ def calibrate(task: Task, settings: Settings | None = None, **given: Any) -> Set
             else makes the task unusable.
     """
     chosen = replace(settings or Settings(), **given)
-    return resolve(LossSurface(task, behavioural=chosen.behavioural), chosen).settings
+    return resolve_task(task, chosen).settings
+
+
+def resolve_task(task: Task, settings: Settings) -> Resolved:
+    """Fill in what is open for one task; as `calibrate`, with what it took."""
+    with undisturbed():
+        return resolve(LossSurface(task, behavioural=settings.behavioural), settings)
 
 
 def fill(settings: Settings, size: int | None) -> Settings:
@@ -72,20 +93,6 @@ def fill(settings: Settings, size: int | None) -> Settings:
     if sampler == "auto":
         sampler, reasons["sampler"] = "kinetic", "auto"
     return replace(settings, n_beta=n_beta, sampler=sampler, reasons=reasons)
-
-
-class Resolved(NamedTuple):
-    """Settings filled in, and what it took.
-
-    Attributes:
-        settings: nothing that decides the posterior is None.
-        evaluations: gradient evaluations spent on choosing γ.
-        sound: False where not even the first γ tried gave a usable run.
-    """
-
-    settings: Settings
-    evaluations: int
-    sound: bool
 
 
 def resolve(surface: LossSurface, settings: Settings, report: Report | None = None) -> Resolved:
@@ -185,7 +192,7 @@ def _pilot(surface: LossSurface, settings: Settings, gamma: float) -> _Pilot:
     why_not = ""
     if not samples.reached or abs(m.virial - 1) > 0.1 or m.rhat > 1.1:
         why_not = f"the chains had not settled within {short.budget} gradients"
-    elif m.slope_n_beta < -3 * m.slope_n_beta_se:
+    elif falls_with_n_beta(m.llc, m.slope_n_beta, m.slope_n_beta_se, samples.heat):
         why_not = "w* was no minimum on the chains' scale"
     elif surface.local_rise is not None and rise > surface.local_rise:
         why_not = f"the loss rose by {rise:.2g}, too far towards that of a blind guess"

@@ -1,10 +1,9 @@
 """The one call: a model at its checkpoint in, an `Estimate` out."""
 
 import math
-import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from llc.errors import InputError
 from llc.estimation.estimate import Estimate
 from llc.estimation.estimators import UNKNOWN, Moments, moments
 from llc.estimation.verdict import judge
+from llc.isolation import undisturbed
 from llc.posterior import Posterior
 from llc.progress import Bar
 from llc.sampling.chains import Report
@@ -112,7 +112,7 @@ def estimate_task(
     """Estimate as `estimate` does, from a `Task` and `Settings`."""
     started = time.perf_counter()
     with (
-        _undisturbed(),
+        undisturbed(),
         Bar(task.label) if progress is True else nullcontext(progress or _silent) as report,
     ):
         surface = LossSurface(task, behavioural=settings.behavioural, device=device)
@@ -132,20 +132,6 @@ def _what_is_left(settings: Settings, spent: int) -> Settings:
     if settings.budget is None:
         return settings
     return replace(settings, budget=max(settings.budget - spent, settings.budget // 10, 1))
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep the process's generators as they are, whatever a user's model draws from them."""
-    python, array = random.getstate(), np.random.get_state()
-    # Named, since fork_rng warns of all it finds where there are several.
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    try:
-        with torch.inference_mode(False), torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(array)
 
 
 def _silent(*_: object) -> None:
@@ -226,6 +212,7 @@ def _assemble(
     return Estimate(
         **facts,
         dimension=posterior.dimension,
+        vectorised=surface.vectorised,
         diverged=diverged,
         friction=samples.friction,
         verdict=verdict,

@@ -107,6 +107,12 @@ def process_state():
         "dtype": torch.get_default_dtype(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "precision": torch.get_float32_matmul_precision(),
+        "attention": (
+            torch.backends.mha.get_fastpath_enabled(),
+            torch.backends.cuda.flash_sdp_enabled(),
+            torch.backends.cuda.mem_efficient_sdp_enabled(),
+            torch.backends.cuda.math_sdp_enabled(),
+        ),
         "root": (root.level, list(root.handlers)),
         "loggers": [logging.getLogger(name).level for name in ("torch", "transformers")],
         "numpy errors": np.geterr(),
@@ -175,6 +181,16 @@ def test_accepted_model_that_draws_leaves_the_generator_alone(data):
     model = DrawsInVain(3, 2)
     before = process_state()
     llc.estimate(model, data, "cross_entropy", **FAST)
+    assert process_state() == before
+
+
+def test_choosing_settings_leaves_the_generator_alone(data):
+    # γ is chosen outside any estimate, by runs of its own.
+    task = llc.Task(DrawsInVain(3, 2), data, "cross_entropy")
+    states = [(step, task.model.state_dict()) for step in (1, 2)]
+    before = process_state()
+    llc.calibrate(task, budget=400)
+    llc.trace(task, states, budget=400, draws=20, burn_in=20)
     assert process_state() == before
 
 

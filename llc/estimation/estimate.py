@@ -45,12 +45,15 @@ class Estimate:
         heat: relative over-estimate by minibatch noise.
         stiffness: step times largest curvature at the end, in units of the stability analysis.
         dimension: D, number of sampled parameters.
+        vectorised: whether chains ran side by side; False where the model cannot be vectorised
+            and they ran one after another.
         diverged: chains excluded.
         friction: Γ of the kinetic sampler, or None.
         verdict: status, reasons, sentences.
         settings: as resolved: nothing in them is None but ``budget``, and ``batch_size`` when
             every gradient saw all data.
-        gradient_evaluations: of all chains together, burn-in and probes included.
+        gradient_evaluations: of all chains together; burn-in, probes and the choice of γ
+            included.
         seconds: wall time.
         trace: nβ(L − L(w*)), shape ``(chain, draw)``, diverged chains included.
         virial_trace: (V + R)/D, same shape.
@@ -77,6 +80,7 @@ class Estimate:
     heat: float
     stiffness: float
     dimension: int
+    vectorised: bool
     diverged: tuple[int, ...]
     friction: float | None
     verdict: Verdict

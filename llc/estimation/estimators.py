@@ -12,7 +12,7 @@ from llc import diagnostics
 from llc.diagnostics import Array
 from llc.sampling.chains import Draws
 
-__all__ = ["UNKNOWN", "Moments", "moments"]
+__all__ = ["UNKNOWN", "Moments", "falls_with_n_beta", "moments"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,15 @@ class Moments:
     slope_n_beta_se: float
     distance: float
     below_baseline: float
+
+
+def falls_with_n_beta(llc: float, slope: float, error: float, heat: float) -> bool:
+    """Whether λ̂ falls as nβ rises, which says that w* is no minimum at this temperature.
+
+    More than three standard errors and 2 % of λ̂ below zero, and not by minibatch heat, which
+    lowers the slope at a true minimum too. False where the slope is unknown (nan).
+    """
+    return slope < -max(3 * error, 0.02 * abs(llc)) and heat <= 0.05
 
 
 UNKNOWN = Moments(

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llc.estimation.estimators import falls_with_n_beta
+
 __all__ = ["Reason", "Status", "Verdict", "judge"]
 
 Status = Literal["ok", "warn", "fail"]
@@ -145,9 +147,7 @@ def _above_chance(f: Mapping[str, Any]) -> bool:
 def _evidence(f: Mapping[str, Any]) -> str:
     """Signs that w* is no minimum: a falling λ̂(nβ), a gradient, draws below the baseline."""
     signs = []
-    # Minibatch heat lowers this slope at a true minimum too.
-    limit = -max(3 * f["slope_n_beta_se"], 0.02 * abs(f["llc"]))
-    if f["slope_n_beta"] < limit and f["heat"] <= 0.05:
+    if falls_with_n_beta(f["llc"], f["slope_n_beta"], f["slope_n_beta_se"], f["heat"]):
         signs.append(f"dLLC/d ln n_beta is {f['slope_n_beta']:.3g} ± {f['slope_n_beta_se']:.2g}")
     if f["gradient_shift"] > 0.05 * abs(f["llc"]):
         signs.append(f"its gradient alone shifts the LLC by about -{f['gradient_shift']:.3g}")

@@ -9,13 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from llc.calibration import Resolved, fill, resolve
+from llc.calibration import Resolved, fill, resolve_task
 from llc.checkpoints import Checkpoint, find_checkpoints
 from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.estimator import estimate_task
 from llc.settings import Settings
-from llc.surface import LossSurface
 from llc.task import Task
 from llc.trajectory.store import RunFolder, fingerprint_task, fingerprint_weights
 from llc.trajectory.trajectory import Point, Trajectory
@@ -79,10 +78,9 @@ def trace(
         folder.describe(task, chosen, [job.step for job in jobs])
     marks = {job.step: fingerprint_weights(job.weights, key, chosen) for job in jobs}
     done: dict[int, Estimate] = {}
-    for job in jobs if folder is not None else ():
-        found = folder.find(job.step, marks[job.step]) if folder is not None else None
-        if found is not None:
-            done[job.step] = found
+    if folder is not None:
+        kept = {step: folder.find(step, mark) for step, mark in marks.items()}
+        done = {step: found for step, found in kept.items() if found is not None}
     skipped: dict[int, str] = {}
     with _Watch(task.label, len(jobs), progress) as watch:
         for step, found in done.items():
@@ -142,8 +140,7 @@ def _resolve_all(
         if choices and i not in picks:
             break
         try:
-            surface = LossSurface(task.at(jobs[i].weights), behavioural=wanted.behavioural)
-            choices.append(resolve(surface, wanted))
+            choices.append(resolve_task(task.at(jobs[i].weights), wanted))
         except InputError as error:
             problems.append(error)
     if not choices:

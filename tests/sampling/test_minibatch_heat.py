@@ -63,7 +63,7 @@ def test_minibatch_draws_are_as_hot_as_predicted(sampler):
     two_gates(draws.rise, hot, wrong=cold)
 
 
-@pytest.mark.parametrize(("sampler", "batch"), [("sgld-lm", 16), ("kinetic", 64)])
+@pytest.mark.parametrize(("sampler", "batch"), [("sgld-lm", 4), ("sgld-lm", 16), ("kinetic", 64)])
 def test_reported_heat_is_the_excess_over_the_cold_value(sampler, batch):
     # A step given by hand is not cooled, so that there is heat to report.
     step = step_at(sampler, 0.2, A)
@@ -82,7 +82,8 @@ def test_reported_heat_is_the_excess_over_the_cold_value(sampler, batch):
     hot = N_BETA / 2 * heated_variances(sampler, step, found.friction or 0.0, batch).sum()
     assert hot / cold > 1.05
     assert abs(found.llc - hot) < 5 * found.mcse
-    assert found.heat == pytest.approx(hot / cold - 1, rel=0.2)
+    # At 30 %, the strongest here, the share of the hot value would be 23 %.
+    assert found.heat == pytest.approx(hot / cold - 1, rel=0.05)
     assert llc.Reason.HEATED in found.verdict.reasons
 
 
