@@ -175,7 +175,7 @@ def _on_plateau(before: _Pilot | None, now: _Pilot) -> bool:
 
 
 def _pilot(surface: LossSurface, settings: Settings, gamma: float) -> _Pilot:
-    posterior = Posterior(surface, settings.n_beta or 0.0, gamma)
+    posterior = Posterior(surface, settings.n_beta or 0.0, gamma, settings.control_variate)
     short = replace(
         settings,
         gamma=gamma,

@@ -16,6 +16,7 @@ from llc.errors import InputError
 from llc.estimation.estimate import Estimate
 from llc.estimation.estimators import UNKNOWN, Moments, moments
 from llc.estimation.verdict import judge
+from llc.execution import Execution
 from llc.isolation import undisturbed
 from llc.posterior import Posterior
 from llc.progress import Bar
@@ -48,8 +49,12 @@ def estimate(
     precision: float = 0.05,
     budget: int | None = None,
     behavioural: bool = False,
+    control_variate: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
+    compile: str = "auto",
+    memory: float | None = None,
+    autocast: bool = False,
     progress: bool | Report | None = None,
 ) -> Estimate:
     """Estimate the local learning coefficient of a model at its current weights w*.
@@ -66,9 +71,9 @@ def estimate(
         potential: instead, a function of the model alone; needs ``n_beta``.
         n_beta: nβ; n/ln n with n the size of the data set unless given.
         gamma: γ; chosen by `llc.calibrate` unless given.
-        sampler: ``"auto"`` (kinetic Langevin), ``"kinetic"``, ``"sgld-lm"`` or ``"sgld"``.
-        step_size: ε of the first-order samplers, h of ``kinetic``; follows the curvature along
-            the chains unless given.
+        sampler: ``"auto"`` (kinetic Langevin) or one of `llc.settings.SAMPLERS`.
+        step_size: ε of the first-order samplers, h of ``kinetic``, ``sgnht``, ``hmc`` and
+            ``malt``; follows the curvature along the chains unless given.
         chains: number of chains, started at w*.
         draws: kept draws a chain; until ``precision`` unless given.
         burn_in: discarded steps a chain; until the virial is 1 unless given.
@@ -77,8 +82,16 @@ def estimate(
             zero than half the standard deviation of nβ(L − L*), relative to that).
         budget: most gradient evaluations, all chains together; 100,000 a chain unless given.
         behavioural: measure towards the model's own outputs at w*, which makes w* a minimum.
+        control_variate: correct each minibatch's gradient by what the same batch errs by at w*,
+            for twice the gradients.
         seed: seeds every random stream; the process's own generators are left alone.
         device: where to compute; the model's own unless given.
+        compile: ``"auto"``, ``"off"``, ``"trace"`` or ``"inductor"``: how steps are run. It
+            changes speed, and numbers by no more than rounding.
+        memory: GiB that chains may take, 80 % of what is free unless given; what does not fit
+            side by side runs one after another.
+        autocast: evaluate the model in bfloat16 where torch's autocast does; weights stay as
+            they are.
         progress: True for a bar, or a function of (phase, done, total).
 
     Returns:
@@ -97,16 +110,17 @@ def estimate(
         task = Task(model, data, loss, batch_loss, potential)
     settings = Settings(
         n_beta, gamma, sampler, step_size, chains, draws, burn_in, batch_size, precision, budget,
-        behavioural, seed,
+        behavioural, control_variate, seed,
     )  # fmt: skip
-    return estimate_task(task, settings, device=device, progress=progress)
+    execution = Execution(device, compile, memory, autocast)
+    return estimate_task(task, settings, execution=execution, progress=progress)
 
 
 def estimate_task(
     task: Task,
     settings: Settings,
     *,
-    device: torch.device | str | None = None,
+    execution: Execution | None = None,
     progress: bool | Report | None = None,
 ) -> Estimate:
     """Estimate as `estimate` does, from a `Task` and `Settings`."""
@@ -115,11 +129,11 @@ def estimate_task(
         undisturbed(),
         Bar(task.label) if progress is True else nullcontext(progress or _silent) as report,
     ):
-        surface = LossSurface(task, behavioural=settings.behavioural, device=device)
+        surface = LossSurface(task, behavioural=settings.behavioural, execution=execution)
         chosen, spent, _ = resolve(surface, settings, report)
         assert chosen.n_beta is not None
         assert chosen.gamma is not None
-        posterior = Posterior(surface, chosen.n_beta, chosen.gamma)
+        posterior = Posterior(surface, chosen.n_beta, chosen.gamma, chosen.control_variate)
         samples = sample(posterior, _what_is_left(chosen, spent), report)
         null = posterior.prior_only(chosen.seed, NULL_DRAWS, samples.batch_size)
         shift = _gradient_shift(posterior, samples)
@@ -213,6 +227,8 @@ def _assemble(
         **facts,
         dimension=posterior.dimension,
         vectorised=surface.vectorised,
+        acceptance=samples.acceptance,
+        execution=samples.execution,
         diverged=diverged,
         friction=samples.friction,
         verdict=verdict,

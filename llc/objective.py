@@ -46,8 +46,10 @@ class Objective:
         task: model, data and loss; copied or only read.
         behavioural: replace the targets by the model's own outputs at w*.
         device: where to compute; None keeps the model's own.
+        autocast: run the model in bfloat16 where torch's autocast does.
 
     Attributes:
+        module: the whole loss as a module, weights at w*.
         layout: how D sampled weights lie in one vector.
         centre: w*, shape ``(D,)``.
         data: the task's, on the device; None for a potential.
@@ -61,7 +63,12 @@ class Objective:
     """
 
     def __init__(
-        self, task: Task, *, behavioural: bool = False, device: torch.device | str | None = None
+        self,
+        task: Task,
+        *,
+        behavioural: bool = False,
+        device: torch.device | str | None = None,
+        autocast: bool = False,
     ) -> None:
         model = copy.deepcopy(task.model).eval()
         trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
@@ -73,13 +80,14 @@ class Objective:
         _check_kind(model, trainable)
         self.device = _usable(device or next(iter(trainable.values())).device)
         model.to(self.device)
+        self.autocast = autocast
         self.data: Any = None
         if task.data is not None:
             self.data = tree_map(lambda leaf: leaf.detach().to(self.device), task.data)
         self.size = None if task.data is None else number_of_examples(self.data)
         self._loss = None if task.loss is None else losses.resolve(task.loss)
-        self._module = _WholeLoss(model, task, self._loss)
-        named = self._module.named_parameters()
+        self.module = _WholeLoss(model, task, self._loss)
+        named = self.module.named_parameters()
         params = {k: p.detach() for k, p in named if p.requires_grad}
         _check_finite(params)
         self.layout = Layout.of(params)
@@ -94,10 +102,27 @@ class Objective:
             room = self.chance - self.baseline.mean
             self.local_rise = self._loss.local_share * room if room > 0 else None
 
+    @property
+    def is_half(self) -> bool:
+        """Whether losses are rounded to less than single precision on their way."""
+        return self.autocast or self.layout.is_half
+
+    @property
+    def convolves(self) -> bool:
+        """Whether the model has convolutions."""
+        kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+        return any(isinstance(module, kinds) for module in self.module.modules())
+
     def values(self, weights: Tensor, batch: Any) -> Tensor:
         """Evaluate the loss: ``(batch,)`` per-example values, or their mean ``()``."""
-        with _one_attention_path():
-            return functional_call(self._module, self.layout.unflatten(weights), (batch,))
+        params = self.layout.unflatten(weights)
+        with (
+            _one_attention_path(),
+            torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
+            ),
+        ):
+            return functional_call(self.module, params, (batch,))
 
     @torch.no_grad()
     def _check_twice(self) -> None:
@@ -139,17 +164,17 @@ class Objective:
                 f"checkpoint's own outputs; got {loss.name if loss else 'another kind of loss'}"
             )
         inputs = self.data[0]
-        model = self._module.model
+        model = self.module.model
         outputs = [model(inputs[i : i + CHUNK]) for i in range(0, len(inputs), CHUNK)]
         self.data = (inputs, loss.targets_from(torch.cat(outputs)))
-        self._loss = self._module.loss = loss.behavioural
+        self._loss = self.module.loss = loss.behavioural
 
     @torch.no_grad()
     def _chance(self) -> float | None:
         if self._loss is None or self._loss.chance is None:
             return None
         inputs, targets = self.data
-        return self._loss.chance(self._module.model(inputs[:PROBE]), targets)
+        return self._loss.chance(self.module.model(inputs[:PROBE]), targets)
 
     @torch.no_grad()
     def _tabulate(self) -> Baseline:

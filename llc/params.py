@@ -9,13 +9,17 @@ than weights keep the localising force γ(w − w*) free of cancellation in floa
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 __all__ = ["Layout", "NoiseStreams", "stream_seed"]
+
+BLOCK = 65_536
+MOST_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -106,17 +110,34 @@ class NoiseStreams:
             generator = torch.Generator(device=self.device)
             generator.manual_seed(stream_seed(seed, purpose, chain))
             self._generators.append(generator)
+        self._kind: tuple[Any, ...] = ()
+        self._ready: list[Tensor] = []
 
     def normal(self, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw standard normal numbers, shape ``(chains, size)``."""
-        out = torch.empty((len(self._generators), size), dtype=dtype, device=self.device)
-        for row, generator in zip(out, self._generators, strict=True):
-            row.normal_(generator=generator)
-        return out
+        return self._next(("normal", size, dtype), lambda out, g: out.normal_(generator=g))
 
     def integers(self, high: int, size: int) -> Tensor:
         """Draw integers of [0, high) with replacement, shape ``(chains, size)``."""
-        out = torch.empty((len(self._generators), size), dtype=torch.int64, device=self.device)
-        for row, generator in zip(out, self._generators, strict=True):
-            row.random_(0, high, generator=generator)
-        return out
+        kind = ("integers", size, torch.int64, high)
+        return self._next(kind, lambda out, g: out.random_(0, high, generator=g))
+
+    def _next(
+        self, kind: tuple[Any, ...], fill: Callable[[Tensor, torch.Generator], Any]
+    ) -> Tensor:
+        """Hand out the next of several rows drawn at once.
+
+        A small draw costs a call rather than its numbers. The length of a block depends on
+        nothing but the size of a row, so that neither chains nor the number of steps taken at a
+        time change what a chain sees.
+        """
+        if self._kind != kind or not self._ready:
+            size, dtype = kind[1], kind[2]
+            rows = min(max(BLOCK // max(size, 1), 1), MOST_ROWS)
+            out = torch.empty((rows, len(self._generators), size), dtype=dtype, device=self.device)
+            for chain, generator in enumerate(self._generators):
+                drawn = torch.empty((rows, size), dtype=dtype, device=self.device)
+                fill(drawn, generator)
+                out[:, chain] = drawn
+            self._kind, self._ready = kind, list(out.unbind(0))[::-1]
+        return self._ready.pop()

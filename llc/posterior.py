@@ -1,6 +1,7 @@
 """The localised tempered posterior around a checkpoint."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,25 +20,50 @@ class Posterior:
         surface: the loss around w*.
         n_beta: nβ, the number of examples times the inverse temperature.
         gamma: γ, the strength of the localising Gaussian prior; 1/√γ is its radius a direction.
+        control_variate: correct a minibatch's gradient by what the same batch errs by at w*:
+            ∇L_B(w) − ∇L_B(w*) + ∇L(w*) (Baker, Fearnhead, Fox & Nemeth 2019, eq. 8).
     """
 
     surface: LossSurface
     n_beta: float
     gamma: float
+    control_variate: bool = False
 
     @property
     def dimension(self) -> int:
         """D, the number of sampled parameters."""
         return self.surface.layout.total
 
+    @property
+    def cost(self) -> int:
+        """Gradients that one evaluation of a minibatch takes: two with control variates."""
+        return 2 if self.control_variate else 1
+
     def evaluate(self, displacement: Tensor, index: Tensor | None) -> Evaluation:
         """Return `LossSurface.evaluate` in units of nβ.
 
         The result's rise is nβ(L_B(w) − L_B(w*)), its noise that number's variance by
-        subsampling, its gradient nβ∇L_B(w).
+        subsampling, its gradient nβ∇L_B(w), corrected where control variates are asked for.
         """
-        rise, noise, gradient = self.surface.evaluate(displacement, index)
+        if self.control_variate and index is not None:
+            rise, noise, gradient = self._corrected(displacement, index)
+        else:
+            rise, noise, gradient = self.surface.evaluate(displacement, index)
         return Evaluation(self.n_beta * rise, self.n_beta**2 * noise, self.n_beta * gradient)
+
+    def _corrected(self, displacement: Tensor, index: Tensor) -> Evaluation:
+        chains = len(displacement)
+        both = self.surface.evaluate(
+            torch.cat([displacement, torch.zeros_like(displacement)]), torch.cat([index, index])
+        )
+        here = Evaluation(*(part[:chains] for part in both))
+        gradient = here.gradient - both.gradient[chains:] + self._full_gradient
+        return here._replace(gradient=gradient)
+
+    @cached_property
+    def _full_gradient(self) -> Tensor:
+        """∇L(w*) over all data, shape ``(1, D)``."""
+        return self.surface.full_gradient()
 
     def start(self, chains: int) -> Tensor:
         """Chains at w*: displacements of zero, shape ``(chains, D)``."""

@@ -12,7 +12,20 @@ from llc.errors import InputError
 __all__ = ["SAMPLERS", "Settings"]
 
 REQUIRED = ("chains", "precision", "seed")
-SAMPLERS = ("auto", "kinetic", "sgld-lm", "sgld")
+SAMPLERS = (
+    "auto",
+    "kinetic",
+    "sgld-lm",
+    "sgld",
+    "sgld-rmsprop",
+    "sgld-rmsprop-frozen",
+    "sgnht",
+    "mala",
+    "hmc",
+    "malt",
+    "devinterp-sgld",
+    "devinterp-rmsprop",
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,7 @@ class Settings:
         n_beta: nβ; None stands for n/ln n with n the size of the data set.
         gamma: γ; None stands for the rule of `llc.calibrate`.
         sampler: one of ``SAMPLERS``; ``"auto"`` is ``"kinetic"``.
-        step_size: ε of the first-order samplers, h of ``kinetic``; None follows the curvature
+        step_size: ε of the first-order samplers, h of the others; None follows the curvature
             along the chains.
         chains: number of chains, all started at w*.
         draws: kept draws a chain; None goes on until ``precision`` or ``budget``.
@@ -32,6 +45,8 @@ class Settings:
         precision: relative half-width of the 95 % interval to reach when ``draws`` is None.
         budget: most gradient evaluations, all chains together.
         behavioural: sample the loss towards the checkpoint's own outputs.
+        control_variate: correct each minibatch's gradient by what the same batch errs by at w*,
+            for twice the gradients.
         seed: seeds every random stream.
         reasons: for settings that were chosen, why.
     """
@@ -47,6 +62,7 @@ class Settings:
     precision: float = 0.05
     budget: int | None = None
     behavioural: bool = False
+    control_variate: bool = False
     seed: int = 0
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 

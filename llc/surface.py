@@ -5,6 +5,7 @@ of *the same* batch at w* subtracted. Where the loss gives per-example values th
 are tabulated once, so that pairing is free; otherwise the batch is evaluated at w* as well.
 """
 
+import sys
 import warnings
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,9 +15,12 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from llc.compiled import Compiled
 from llc.data import take
 from llc.errors import InputError
-from llc.objective import PROBE, Objective
+from llc.execution import Execution
+from llc.memory import plan
+from llc.objective import CHUNK, PROBE, Objective
 from llc.params import NoiseStreams
 from llc.task import Task
 
@@ -46,7 +50,7 @@ class LossSurface:
         behavioural: replace the targets by the model's own outputs at w*, which makes w* a
             minimum: cross-entropy becomes KL(softmax f(w*) ‖ softmax f(w)), mean square the
             squared distance of outputs.
-        device: where to compute; None keeps the model's own.
+        execution: where and how to compute.
 
     Attributes:
         layout: how D sampled weights lie in one vector.
@@ -56,8 +60,9 @@ class LossSurface:
         baseline: L(w*), over all data.
         chance: loss of a guess blind to the inputs, or None where unknown.
         local_rise: rise of the loss up to which chains count as local, or None where unknown.
-        vectorised: whether chains are evaluated in one `torch.func.vmap` call; some models
+        vectorised: whether chains can be evaluated in one `torch.func.vmap` call; some models
             cannot be (see ``why_not_vectorised``), and take one chain after another.
+        side_by_side: how many chains one call evaluates; 1 is the plain loop.
 
     Raises:
         InputError: no trainable parameter, non-finite weights or loss, a loss of the wrong
@@ -69,9 +74,15 @@ class LossSurface:
         task: Task,
         *,
         behavioural: bool = False,
-        device: torch.device | str | None = None,
+        execution: Execution | None = None,
     ) -> None:
-        self._objective = Objective(task, behavioural=behavioural, device=device)
+        self.execution = execution or Execution()
+        self._objective = Objective(
+            task,
+            behavioural=behavioural,
+            device=self.execution.device,
+            autocast=self.execution.autocast,
+        )
         self.layout = self._objective.layout
         self.centre = self._objective.centre
         self.device = self._objective.device
@@ -79,7 +90,37 @@ class LossSurface:
         self.baseline = self._objective.baseline.mean
         self.chance = self._objective.chance
         self.local_rise = self._objective.local_rise
+        mode = self.execution.compile
+        self._many = Compiled(self._evaluate_many, mode)
+        self._single = Compiled(self._evaluate_one, mode)
         self.vectorised, self.why_not_vectorised = self._try_vmap()
+        self.side_by_side = sys.maxsize if self.vectorised else 1
+
+    def plan(self, chains: int, batch_size: int | None) -> str:
+        """Decide how many chains run side by side; return it in words, with memory needed.
+
+        As many as fit into the memory allowed; one after another where the model cannot be
+        vectorised, and where it convolves on a CPU: a convolution with other weights for every
+        chain takes a path there that is slower than the loop.
+        """
+        self.side_by_side, words = plan(
+            self._objective,
+            self.execution,
+            chains,
+            batch_size,
+            None if self.vectorised else self.why_not_vectorised,
+        )
+        return words
+
+    def fits(self, chains: int) -> bool:
+        """Whether so many chains run in one call, as a recorded step of all of them must."""
+        return chains <= self.side_by_side
+
+    @property
+    def how(self) -> str:
+        """How evaluations ran last, and what stood in the way of more."""
+        program = self._many if self.side_by_side > 1 else self._single
+        return "; ".join([program.how, *dict.fromkeys(program.notes)])
 
     def evaluate(self, displacement: Tensor, index: Tensor | None) -> Evaluation:
         """Evaluate rise, its subsampling noise and the gradient.
@@ -88,30 +129,56 @@ class LossSurface:
             displacement: δ = w − w*, shape ``(chains, D)``.
             index: examples of each chain's batch, shape ``(chains, batch)``, or None for all.
         """
-        if self.vectorised:
-            batch, reference, dims = self._batch(index)
-            paired = partial(self._paired, everything=index is None)
-            chains = vmap(grad_and_value(paired, has_aux=True), in_dims=(0, *dims))
-            with sdpa_kernel(SDPBackend.MATH):
-                gradient, (rise, noise) = chains(displacement, batch, reference)
-            return Evaluation(rise, noise, gradient)
-        parts = [
-            self._evaluate_one(delta, None if index is None else index[c])
-            for c, delta in enumerate(displacement)
-        ]
-        return Evaluation(*(torch.stack(column) for column in zip(*parts, strict=True)))
+        chains, side = len(displacement), self.side_by_side
+        if side > 1 and chains <= side:
+            return Evaluation(*self._many(displacement, index))
+        parts = []
+        for start in range(0, chains, side):
+            chunk = slice(start, start + side)
+            if side > 1:
+                rows = None if index is None else index[chunk]
+                parts.append(self._many(displacement[chunk], rows))
+            else:
+                row = None if index is None else index[start]
+                one = self._single(displacement[start], row)
+                parts.append(tuple(part.unsqueeze(0) for part in one))
+        return Evaluation(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def full_gradient(self) -> Tensor:
+        """Return ∇L(w*) over all data, shape ``(1, D)``, a manageable part of them at a time."""
+        start = torch.zeros((1, self.layout.total), dtype=self.layout.dtype, device=self.device)
+        if self.size is None:
+            return self.evaluate(start, None).gradient
+        total = torch.zeros_like(start, dtype=torch.float64)
+        for begin in range(0, self.size, CHUNK):
+            row = torch.arange(begin, min(begin + CHUNK, self.size), device=self.device)
+            total += len(row) * self._evaluate_one(start[0], row)[2]
+        return (total / self.size).to(start.dtype)
+
+    def _evaluate_many(
+        self, displacement: Tensor, index: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        batch, reference, dims = self._batch(index)
+        paired = partial(self._paired, everything=index is None)
+        chains = vmap(grad_and_value(paired, has_aux=True), in_dims=(0, *dims))
+        with sdpa_kernel(SDPBackend.MATH):
+            gradient, (rise, noise) = chains(displacement, batch, reference)
+        return rise, noise, gradient
 
     @torch.no_grad()
     def rise(self, displacement: Tensor, index: Tensor | None) -> Tensor:
         """Evaluate L_B(w) − L_B(w*) alone, shape ``(chains,)``."""
-        if self.vectorised:
-            batch, reference, dims = self._batch(index)
-            paired = partial(self._paired, everything=index is None)
-            with sdpa_kernel(SDPBackend.MATH):
-                return vmap(paired, in_dims=(0, *dims))(displacement, batch, reference)[0]
+        if self.side_by_side > 1 and len(displacement) <= self.side_by_side:
+            return self._rise_of_many(displacement, index)
         rows = [None] * len(displacement) if index is None else list(index)
         pairs = zip(displacement, rows, strict=True)
         return torch.stack([self._paired(delta, *self._one(row))[0] for delta, row in pairs])
+
+    def _rise_of_many(self, displacement: Tensor, index: Tensor | None) -> Tensor:
+        batch, reference, dims = self._batch(index)
+        paired = partial(self._paired, everything=index is None)
+        with sdpa_kernel(SDPBackend.MATH):
+            return vmap(paired, in_dims=(0, *dims))(displacement, batch, reference)[0]
 
     def _paired(
         self, delta: Tensor, batch: Any, reference: Tensor | None, everything: bool
@@ -136,7 +203,7 @@ class LossSurface:
     def _batch(self, index: Tensor | None) -> tuple[Any, Tensor | None, tuple[Any, Any]]:
         """Batches, their losses at w* where tabulated, and the vmap dimensions of both."""
         data, baseline = self._objective.data, self._objective.baseline
-        if self.layout.is_half:
+        if self._objective.is_half:
             # A loss tabulated in another batch shape is rounded otherwise, by more than it rises.
             return data if index is None else take(data, index), None, (_each(index), None)
         if index is None:
@@ -172,19 +239,21 @@ class LossSurface:
         # Off the centre, where a behavioural loss has a gradient, and apart from each other.
         noise = NoiseStreams(0, "vmap", 2, self.device)
         delta = 0.01 * noise.normal(self.layout.total, self.layout.dtype)
-        self.vectorised = False
-        plain = self.evaluate(delta, index)
-        self.vectorised = True
+        rows = [None, None] if index is None else list(index)
+        plain = Evaluation(
+            *map(torch.stack, zip(*map(self._evaluate_one, delta, rows), strict=True))
+        )
         try:
             with warnings.catch_warnings():
                 # Where an operation has no batching rule torch warns and loops by itself, at
                 # the price of the plain loop and more memory.
                 warnings.filterwarnings("error", message="There is a performance drop")
-                stacked, rise = self.evaluate(delta, index), self.rise(delta, index)
+                stacked = Evaluation(*self._evaluate_many(delta, index))
+                rise = self._rise_of_many(delta, index)
         except Exception as error:  # whatever a model raises, the loop serves
             return False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         # Half precision rounds differently in batches; chains mixed up would differ by far more.
-        loose = 0.05 if self.layout.is_half else 1e-3
+        loose = 0.05 if self._objective.is_half else 1e-3
         # A rise is a difference of losses, and rounds as they do.
         scale = abs(self.baseline)
         pairs = [

@@ -5,7 +5,8 @@ import torch
 from scipy.linalg import solve_discrete_lyapunov
 
 from llc.posterior import Posterior
-from llc.sampling.chains import Streams, advance
+from llc.sampling.chains import Stepper, Streams, advance
+from llc.sampling.kernel import Tuning
 from llc.sampling.schemes import scheme_for
 from llc.surface import LossSurface
 
@@ -22,8 +23,8 @@ def step_at(sampler, stiffness, largest):
 
 
 def kernel_of(sampler, posterior, step, friction, evaluate=None):
-    build = scheme_for(sampler).build
-    return build(evaluate or posterior.evaluate, posterior.gamma, step, friction)
+    tuning = Tuning(posterior.n_beta, posterior.gamma, step, friction)
+    return Stepper(posterior, scheme_for(sampler)).plain(tuning, evaluate)
 
 
 def covariance(kernel, dimension, kick=None):

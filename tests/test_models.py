@@ -106,9 +106,9 @@ def test_side_by_side_and_one_by_one_agree(case):
     # bfloat16 keeps eight bits, and rounds differently when batched.
     close = {"rtol": 0.05, "atol": 0.02} if half else {"rtol": 1e-4, "atol": 1e-5}
     for index in (None, torch.randint(EXAMPLES, (3, 16), generator=generator)):
-        surface.vectorised = True
+        surface.side_by_side = 3
         stacked = surface.evaluate(delta, index)
-        surface.vectorised = False
+        surface.side_by_side = 1
         single = surface.evaluate(delta, index)
         for got, expected in zip(stacked, single, strict=True):
             torch.testing.assert_close(got, expected, **close)

@@ -33,8 +33,12 @@ def run(options: "Options") -> int:
         precision=options.precision,
         budget=options.budget,
         behavioural=options.behavioural,
+        control_variate=options.control_variate,
         seed=options.seed,
         device=options.device,
+        compile=options.compile,
+        memory=options.memory,
+        autocast=options.autocast,
         progress=True,
     )
     if options.json:
@@ -60,9 +64,10 @@ def table(result: "Estimate", name: str) -> str:
         ("saturation", f"{result.saturation:.3f} of the prior-only null {result.null:.4g}"),
         ("n_beta", f"{s.n_beta:.6g}{_why(s.reasons, 'n_beta')}"),
         ("gamma", f"{s.gamma:.4g}{_why(s.reasons, 'gamma')}"),
-        ("sampler", f"{s.sampler}, step size {s.step_size:.3g}{_friction(result)}"),
+        ("sampler", f"{s.sampler}, step size {s.step_size:.3g}{_extra(result)}"),
         ("chains", f"{s.chains} × ({s.burn_in} burn-in + {s.draws} draws), seed {s.seed}"),
         ("batch", f"{s.batch_size or 'all data'}{', behavioural loss' if s.behavioural else ''}"),
+        ("run", result.execution),
         ("cost", f"{result.gradient_evaluations:,} gradients, {result.seconds:.1f} s"),
         ("verdict", result.verdict.status),
     ]
@@ -77,8 +82,11 @@ def _why(reasons: object, name: str) -> str:
     return f"  ({text})" if text else ""
 
 
-def _friction(result: "Estimate") -> str:
-    return "" if result.friction is None else f", friction {result.friction:.3g}"
+def _extra(result: "Estimate") -> str:
+    text = "" if result.friction is None else f", friction {result.friction:.3g}"
+    if not math.isnan(result.acceptance):
+        text += f", acceptance {result.acceptance:.2f}"
+    return text + (", control variates" if result.settings.control_variate else "")
 
 
 def _list(values: tuple[float, ...]) -> str:

@@ -44,12 +44,33 @@ class Estimate:
     """Most gradient evaluations, all chains together (100,000 a chain if left out)."""
     seed: int = 0
     """Seeds every random stream."""
-    sampler: Literal["auto", "kinetic", "sgld-lm", "sgld"] = "auto"
+    sampler: Literal[
+        "auto",
+        "kinetic",
+        "sgld-lm",
+        "sgld",
+        "sgld-rmsprop",
+        "sgld-rmsprop-frozen",
+        "sgnht",
+        "mala",
+        "hmc",
+        "malt",
+        "devinterp-sgld",
+        "devinterp-rmsprop",
+    ] = "auto"
     """Sampler; auto is kinetic Langevin."""
     behavioural: bool = False
     """Measure towards the checkpoint's own outputs, which makes it a minimum."""
+    control_variate: bool = False
+    """Correct each minibatch's gradient by its error at the checkpoint; twice the gradients."""
     device: OptionalText = None
     """Where to compute, cpu or cuda; the model's own if left out."""
+    compile: Literal["auto", "off", "trace", "inductor"] = "auto"
+    """How steps are run; changes speed, and numbers by no more than rounding."""
+    memory: OptionalFloat = None
+    """GiB that chains may take; 80 % of what is free if left out."""
+    autocast: bool = False
+    """Evaluate the model in bfloat16 where torch's autocast does."""
     json: bool = False
     """Print JSON instead of the table."""
     strict: bool = False

@@ -47,6 +47,8 @@ class Estimate:
         dimension: D, number of sampled parameters.
         vectorised: whether chains ran side by side; False where the model cannot be vectorised
             and they ran one after another.
+        acceptance: mean probability of acceptance; nan for samplers that refuse nothing.
+        execution: how it was computed, in words: chains side by side, memory, recording.
         diverged: chains excluded.
         friction: Γ of the kinetic sampler, or None.
         verdict: status, reasons, sentences.
@@ -81,6 +83,8 @@ class Estimate:
     stiffness: float
     dimension: int
     vectorised: bool
+    acceptance: float
+    execution: str
     diverged: tuple[int, ...]
     friction: float | None
     verdict: Verdict

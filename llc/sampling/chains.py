@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from llc.compiled import Compiled
 from llc.diagnostics import Array
 from llc.params import NoiseStreams
 from llc.posterior import Posterior
-from llc.sampling.kernel import Kernel, StepInfo
+from llc.sampling.kernel import Evaluate, Kernel, Numbers, StepInfo, Tuning
+from llc.sampling.schemes import Scheme
 
-__all__ = ["Draws", "Report", "Streams", "advance"]
+__all__ = ["Draws", "Report", "Stepper", "Streams", "advance"]
 
 Report = Callable[[str, int, int | None], None]
 """Called with the phase, the steps done in it and, where known, how many there will be."""
@@ -23,13 +26,14 @@ class Draws(NamedTuple):
     """What every step of every chain reported, each of shape ``(chains, draws)``.
 
     The fields are those of `StepInfo`: X = nβ(L_B(w) − L_B(w*)), its subsampling variance,
-    V = nβ δ·∇L and R = γ‖δ‖².
+    V = nβ δ·∇L, R = γ‖δ‖², and the probability that the step was accepted.
     """
 
     rise: Array
     noise: Array
     pull: Array
     spread: Array
+    acceptance: Array
 
     @property
     def length(self) -> int:
@@ -96,15 +100,66 @@ class Streams:
             return None
         return self.batches.integers(self.size, self.batch_size)
 
-    def step_noise(self) -> Tensor:
-        """Draw the Gaussian noise of one step, shape ``(chains, D)``."""
-        return self.noise.normal(self.dimension, self.dtype)
+    def step_noise(self, kernel: Kernel) -> Tensor:
+        """Draw the Gaussian noise of one step, shape ``(chains, kernel.noise_size(D))``."""
+        return self.noise.normal(kernel.noise_size(self.dimension), self.dtype)
+
+
+class Stepper:
+    """Builds a scheme's kernels for one posterior; their steps recorded where that can be.
+
+    Recorded is the step as a whole, loss and update together, so that neither is left to Python.
+    """
+
+    def __init__(self, posterior: Posterior, scheme: Scheme) -> None:
+        self.posterior, self.scheme = posterior, scheme
+        self._programs: dict[tuple[int, bool], Compiled] = {}
+        self._state: Any = None
+
+    def plain(self, tuning: Tuning, evaluate: Evaluate | None = None) -> Kernel:
+        """Build a kernel as it stands in its file, on the posterior or another evaluation."""
+        return self.scheme.build(evaluate or self.posterior.evaluate, tuning.numbers, tuning)
+
+    def kernel(self, tuning: Tuning, chains: int) -> Kernel:
+        """Build a kernel, its step recorded where the posterior lets all chains run at once."""
+        kernel = self.plain(tuning)
+        if not self.scheme.recordable or not self.posterior.surface.fits(chains):
+            return kernel
+        key = (tuning.leaps, tuning.frozen)
+        if key not in self._programs:
+            mode = self.posterior.surface.execution.compile
+            self._programs[key] = Compiled(partial(self._flat_step, tuning), mode)
+        program, numbers = self._programs[key], tuning.numbers
+
+        def step(state: Any, batch: Tensor | None, noise: Tensor) -> tuple[Any, StepInfo]:
+            self._state = type(state)
+            out = program(batch, noise, *numbers, *state)
+            width = len(state)
+            return self._state(*out[:width]), StepInfo(*out[width:])
+
+        return kernel._replace(step=step)
+
+    def _flat_step(
+        self, tuning: Tuning, batch: Tensor | None, noise: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        count = len(Numbers._fields)
+        kernel = self.scheme.build(self.posterior.evaluate, Numbers(*rest[:count]), tuning)
+        state, info = kernel.step(self._state(*rest[count:]), batch, noise)
+        return (*state, *info)
+
+    @property
+    def how(self) -> str:
+        """How steps ran last, and what stood in the way of more."""
+        if not self._programs:
+            return self.posterior.surface.how
+        program = list(self._programs.values())[-1]
+        return "; ".join([program.how, *dict.fromkeys(program.notes)])
 
 
 def advance(kernel: Kernel, state: Any, streams: Streams, steps: int) -> tuple[Any, Draws]:
     """Take steps of a kernel; the host waits for the device once, at the end."""
     infos: list[StepInfo] = []
     for _ in range(steps):
-        state, info = kernel.step(state, streams.batch(), streams.step_noise())
+        state, info = kernel.step(state, streams.batch(), streams.step_noise(kernel))
         infos.append(info)
     return state, Draws.of(infos)

@@ -39,21 +39,26 @@ class CurvatureProbe:
         self.largest = self._least
         self.evaluations = 0
 
-    def iterate(self, displacement: Tensor, batch: Tensor | None) -> Evaluation:
+    def iterate(
+        self, displacement: Tensor, batch: Tensor | None, scale: Tensor | None = None
+    ) -> Evaluation:
         """Do one power iteration at the chains' positions; return the evaluation *there*.
 
         The caller's step needs that evaluation anyway: both positions go through one call.
+        With ``scale``, √P of a diagonal preconditioner, the matrix is √P ∇²U √P instead.
         """
         chains = len(displacement)
         reach = REACH / self.largest**0.5
-        ahead = displacement + reach * self._direction
+        direction = self._direction if scale is None else scale * self._direction
+        ahead = displacement + reach * direction
         both = self._posterior.evaluate(
             torch.cat([displacement, ahead]), None if batch is None else torch.cat([batch, batch])
         )
-        self.evaluations += chains
+        self.evaluations += chains * self._posterior.cost
         here = Evaluation(*(part[:chains] for part in both))
         change = (both.gradient[chains:] - here.gradient) / reach
-        product = change + self._posterior.gamma * self._direction
+        product = change + self._posterior.gamma * direction
+        product = product if scale is None else scale * product
         lengths = product.norm(dim=1, keepdim=True)
         healthy = lengths.isfinite() & (lengths > 0)
         self._direction = torch.where(healthy, product / lengths, self._direction)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from llc.diagnostics import diverged, ess, mcse, rhat
 from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Report, Streams, advance
-from llc.sampling.schemes import Scheme
 from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp
 from llc.settings import Settings
 
@@ -47,10 +46,9 @@ class _Watched:
     so far may be biased: the step is lowered in place, and they count as burn-in.
     """
 
-    def __init__(
-        self, posterior: Posterior, scheme: Scheme, warm: WarmUp, streams: Streams, chains: int
-    ) -> None:
-        self.posterior, self.scheme, self.warm, self.streams = posterior, scheme, warm, streams
+    def __init__(self, posterior: Posterior, warm: WarmUp, streams: Streams, chains: int) -> None:
+        self.posterior, self.warm, self.streams = posterior, warm, streams
+        self.scheme = warm.stepper.scheme
         self.chains = chains
         self.parts: list[Draws] = []
         self.discarded, self.evaluations = 0, 0
@@ -58,10 +56,7 @@ class _Watched:
         self._build()
 
     def _build(self) -> None:
-        warm, posterior = self.warm, self.posterior
-        self.kernel = self.scheme.build(
-            posterior.evaluate, posterior.gamma, warm.step_size, warm.friction
-        )
+        self.kernel = self.warm.stepper.kernel(self.warm.tuning, self.chains)
 
     @property
     def length(self) -> int:
@@ -76,18 +71,21 @@ class _Watched:
         """Draw, then look at divergence and curvature."""
         self.warm.state, part = advance(self.kernel, self.warm.state, self.streams, steps)
         self.parts.append(part)
-        self.evaluations += steps * self.chains
+        self.evaluations += steps * self.chains * self.kernel.gradients * self.posterior.cost
         probe = self.warm.curvature
         if probe is None:
             return
         if diverged(part.rise, part.spread, self.posterior.dimension).any():
             self.escaped = ESCAPE * probe.largest
             return
-        probe.iterate(self.warm.state.displacement, self.streams.batch())
-        self.evaluations += 2 * self.chains
+        if self.scheme.exact:
+            return  # refused steps bias nothing
+        scale = None if self.scheme.scale is None else self.scheme.scale(self.warm.state)
+        probe.iterate(self.warm.state.displacement, self.streams.batch(), scale)
+        self.evaluations += 2 * self.chains * self.posterior.cost
         aim = self.scheme.step_for(probe.largest)
-        if self.warm.step_size > MOST_STIFFNESS ** (1 / self.scheme.power) * aim:
-            self.warm.step_size = aim
+        if self.warm.tuning.step_size > MOST_STIFFNESS ** (1 / self.scheme.power) * aim:
+            self.warm.tuning = self.warm.tuning._replace(step_size=aim)
             self._build()
             self.discarded += self.length
             self.parts = []
@@ -95,7 +93,6 @@ class _Watched:
 
 def produce(
     posterior: Posterior,
-    scheme: Scheme,
     warm: WarmUp,
     streams: Streams,
     settings: Settings,
@@ -103,7 +100,7 @@ def produce(
     report: Report,
 ) -> Production:
     """Draw ``settings.draws``, or until the precision is reached, or ``most`` steps."""
-    line = _Watched(posterior, scheme, warm, streams, settings.chains)
+    line = _Watched(posterior, warm, streams, settings.chains)
     if settings.draws is None:
         reached = _until(line, most, settings.precision, report)
     else:

@@ -1,12 +1,13 @@
 """Warm-up and production of one posterior: settings in, draws out, per-chain status kept."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from llc.diagnostics import diverged
+from llc.errors import InputError
 from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Report, Streams
 from llc.sampling.curvature import CurvatureProbe
@@ -44,6 +45,8 @@ class Samples:
         heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data.
         stiffness: h²a or εa at the chains' last positions, a the largest curvature there.
         stiffness_aim: the same number as the automatic step aims at.
+        acceptance: mean probability of acceptance; nan where nothing is ever refused.
+        execution: how it was computed, in words.
     """
 
     draws: Draws
@@ -58,11 +61,24 @@ class Samples:
     heat: float
     stiffness: float
     stiffness_aim: float
+    acceptance: float
+    execution: str
 
 
 def batch_size_for(settings: Settings, size: int | None) -> int | None:
-    """Return the batch size of a run, None for all data."""
+    """Return the batch size of a run, None for all data.
+
+    Raises:
+        InputError: a minibatch for a sampler with a Metropolis test.
+    """
     if size is None:
+        return None
+    if scheme_for(settings.sampler).exact:
+        if settings.batch_size not in (None, size):
+            raise InputError(
+                f"batch_size is {settings.batch_size}, but {settings.sampler} accepts or refuses "
+                f"by the loss over all {size} examples: leave it out, or use sampler='kinetic'"
+            )
         return None
     if settings.batch_size is not None:
         return None if settings.batch_size == size else settings.batch_size
@@ -82,6 +98,10 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
     budget = settings.budget or DEFAULT_BUDGET * chains
     spent, escapes, curvature = 0, 0, 0.0
     while True:
+        if batch_size is None:
+            # All data have no error to correct.
+            posterior = replace(posterior, control_variate=False)
+        words = posterior.surface.plan(chains, batch_size)
         streams = Streams.open(posterior, settings.seed, chains, batch_size)
         left = budget - spent
         warm = warm_up(
@@ -93,7 +113,7 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
             step_size=settings.step_size,
             curvature=curvature,
             steps=settings.burn_in,
-            most=max(1, left // (2 * chains)),
+            most=max(1, left // (2 * chains * posterior.cost)),
             report=report,
         )
         spent += warm.evaluations
@@ -101,8 +121,9 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
         if not fixed and warm.strain > MOST_STRAIN and spent <= budget // 2:
             batch_size = min(BATCH_GROWTH * (batch_size or 0), FULL_BATCH_UP_TO)
             continue
-        most = (budget - spent) // chains
-        made = produce(posterior, scheme, warm, streams, settings, most, report)
+        # Exact samplers take several gradients a draw, control variates two.
+        most = (budget - spent) // (chains * warm.tuning.leaps * posterior.cost)
+        made = produce(posterior, warm, streams, settings, most, report)
         spent += made.evaluations
         if made.escaped is None or escapes == MOST_ESCAPES or spent > budget // 2:
             break
@@ -110,18 +131,21 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
         escapes += 1
         curvature = made.escaped
     gone = diverged(made.draws.rise, made.draws.spread, posterior.dimension)
-    friction = warm.friction if scheme.kinetic else None
+    step_size = warm.tuning.step_size
+    friction = warm.tuning.friction if scheme.friction else None
     heat, stiffness = 0.0, math.nan
     if not gone.any():
         largest, noise, audit = _audit(posterior, warm, streams, settings)
         spent += audit
-        stiffness = largest * warm.step_size**scheme.power
-        heat = _heat(warm.step_size, friction, noise, float(made.draws.rise.mean()))
+        stiffness = math.nan if scheme.exact else largest * step_size**scheme.power
+        heat = math.nan
+        if scheme.heats:
+            heat = _heat(step_size, friction, noise, float(made.draws.rise.mean()))
     return Samples(
         made.draws,
         gone,
         posterior.dimension,
-        warm.step_size,
+        step_size,
         friction,
         warm.steps + made.discarded,
         batch_size,
@@ -130,6 +154,8 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
         heat,
         stiffness,
         scheme.step_for(1.0) ** scheme.power,
+        float(made.draws.acceptance[~gone].mean()) if scheme.exact and not gone.all() else math.nan,
+        f"{words}, {warm.stepper.how}",
     )
 
 
@@ -143,12 +169,14 @@ def _audit(
         probe, rounds = CurvatureProbe(posterior, settings.seed, settings.chains), COLD_PROBES
     before = probe.evaluations
     here = warm.state.displacement
-    gradients = [probe.iterate(here, streams.batch()).gradient for _ in range(rounds)]
+    scheme = warm.stepper.scheme
+    scale = None if scheme.scale is None else scheme.scale(warm.state)
+    gradients = [probe.iterate(here, streams.batch(), scale).gradient for _ in range(rounds)]
     noise = 0.0
     if streams.batches is not None:
         # Independent batches at one place: their sample variance is the covariance's trace.
         noise = torch.stack(gradients).var(0).sum(1).mean().item()
-    spent = probe.evaluations - before + rounds * settings.chains
+    spent = probe.evaluations - before + rounds * settings.chains * posterior.cost
     return probe.largest, noise, spent
 
 

@@ -2,15 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from llc.sampling.kernel import Evaluate, Kernel
-from llc.sampling.kernels import kinetic, sgld, sgld_lm
+from torch import Tensor
+
+from llc.sampling.kernel import Evaluate, Kernel, Numbers, Tuning
+from llc.sampling.kernels import (
+    devinterp_sgmcmc,
+    hmc,
+    kinetic,
+    mala,
+    malt,
+    sgld,
+    sgld_lm,
+    sgld_rmsprop,
+    sgnht,
+)
 
 __all__ = ["SCHEMES", "Scheme", "scheme_for"]
 
 WARM_FRICTION = 3.0
 LEAST_FRICTION = 2.0
 MOST_FRICTION = 8.0
+MOST_LEAPS = 64
 
 
 @dataclass(frozen=True)
@@ -19,61 +33,107 @@ class Scheme:
 
     Attributes:
         name: its name in settings.
-        build: (evaluate, γ, step size, friction) → kernel.
+        build: (evaluate, numbers, tuning) → kernel; the numbers are the tuning's, as tensors.
         step_for: largest eigenvalue of ∇²U → step size.
-        relaxation: (step size, γ, friction) → steps in which the slowest mode, the prior's own,
-            forgets its start.
-        kinetic: whether it has a friction.
+        relaxation: tuning → steps in which the slowest mode, the prior's own, forgets its start.
+        momentum: whether its state has momenta, to be drawn from their equilibrium at first.
+        friction: whether it has a friction to choose.
         power: stability is a matter of step^power times curvature.
+        heats: whether minibatch noise heats it as it does plain Langevin dynamics.
+        exact: a Metropolis test makes it exact, which takes all data and makes the step a matter
+            of acceptance.
+        span: for exact ones, the time a trajectory should take, times √γ; None for one step.
+        recordable: whether a whole step can be recorded.
+        scale: state → √P, where the sampler preconditions by a diagonal P, for power iteration.
     """
 
     name: str
-    build: Callable[[Evaluate, float, float, float], Kernel]
+    build: Callable[[Evaluate, Numbers, Tuning], Kernel]
     step_for: Callable[[float], float]
-    relaxation: Callable[[float, float, float], float]
-    kinetic: bool
-    power: int
+    relaxation: Callable[[Tuning], float]
+    momentum: bool = False
+    friction: bool = False
+    power: int = 1
+    heats: bool = True
+    exact: bool = False
+    span: float | None = None
+    recordable: bool = True
+    scale: Callable[[Any], Tensor] | None = None
+
+    def leaps(self, gamma: float, step_size: float) -> int:
+        """Gradients of one transition."""
+        if self.span is None or step_size <= 0:
+            return 1
+        return min(max(round(self.span / (gamma**0.5 * step_size)), 1), MOST_LEAPS)
 
 
-def _first_order_relaxation(step_size: float, gamma: float, _friction: float) -> float:
-    return 2 / (step_size * gamma) if step_size > 0 else float("inf")
+def _first_order(t: Tuning) -> float:
+    return 2 / (t.step_size * t.gamma) if t.step_size > 0 else float("inf")
 
 
-def _kinetic_relaxation(step_size: float, gamma: float, friction: float) -> float:
-    return friction / (step_size * gamma) if step_size > 0 else float("inf")
+def _preconditioned(t: Tuning) -> float:
+    # In flat directions P is nearly one over its floor.
+    return sgld_rmsprop.FLOOR * _first_order(t)
 
 
-SCHEMES = {
+def _kinetic(t: Tuning) -> float:
+    return t.friction / (t.step_size * t.gamma) if t.step_size > 0 else float("inf")
+
+
+def _trajectories(t: Tuning) -> float:
+    # Momenta drawn anew every T = Lh act as a friction of 2/T.
+    time = t.leaps * t.step_size
+    return 1 + 2 / (time * time * t.gamma) if time > 0 else float("inf")
+
+
+def _inverse(a: float) -> float:
+    return 1 / a
+
+
+def _inverse_root(a: float) -> float:
+    return a**-0.5
+
+
+def _fifth(a: float) -> float:
+    return 0.2 / a
+
+
+def _square_root_of_preconditioner(state: Any) -> Tensor:
+    return sgld_rmsprop.preconditioner(state).sqrt()
+
+
+def _square_root_of_devinterps(state: Any) -> Tensor:
+    return (1 / (state.square.sqrt() + sgld_rmsprop.FLOOR)).sqrt()
+
+
+_ALL = (
     # h²a = 1 is a quarter of the stability limit: no bias seen up to 2, none exact on quadratics.
-    "kinetic": Scheme(
-        "kinetic",
-        lambda evaluate, gamma, h, friction: kinetic.build(
-            evaluate, gamma=gamma, step_size=h, friction=friction
-        ),
-        lambda a: a**-0.5,
-        _kinetic_relaxation,
-        True,
-        2,
-    ),
+    Scheme("kinetic", lambda e, n, _: kinetic.build(e, n), _inverse_root, _kinetic,
+           momentum=True, friction=True, power=2),
     # Exact on quadratics at any stable step; 1/a keeps a margin of four for anharmonic ones.
-    "sgld-lm": Scheme(
-        "sgld-lm",
-        lambda evaluate, gamma, step, _: sgld_lm.build(evaluate, gamma=gamma, step_size=step),
-        lambda a: 1 / a,
-        _first_order_relaxation,
-        False,
-        1,
-    ),
+    Scheme("sgld-lm", lambda e, n, _: sgld_lm.build(e, n), _inverse, _first_order),
     # The stiffest mode is over-estimated by εa/4: 5 % here, less for all others.
-    "sgld": Scheme(
-        "sgld",
-        lambda evaluate, gamma, step, _: sgld.build(evaluate, gamma=gamma, step_size=step),
-        lambda a: 0.2 / a,
-        _first_order_relaxation,
-        False,
-        1,
-    ),
-}
+    Scheme("sgld", lambda e, n, _: sgld.build(e, n), _fifth, _first_order),
+    Scheme("sgld-rmsprop", lambda e, n, t: sgld_rmsprop.build(e, n, adapting=True),
+           _fifth, _preconditioned, scale=_square_root_of_preconditioner),
+    Scheme("sgld-rmsprop-frozen",
+           lambda e, n, t: sgld_rmsprop.build(e, n, adapting=not t.frozen),
+           _fifth, _preconditioned, scale=_square_root_of_preconditioner),
+    # The thermostat takes up what noise heats, and its splitting is not exact: half the step.
+    Scheme("sgnht", lambda e, n, _: sgnht.build(e, n), lambda a: 0.5 * a**-0.5, _kinetic,
+           momentum=True, friction=True, power=2, heats=False),
+    Scheme("mala", lambda e, n, _: mala.build(e, n), _inverse, _first_order, exact=True),
+    Scheme("hmc", lambda e, n, t: hmc.build(e, n, leaps=t.leaps), _inverse_root, _trajectories,
+           power=2, exact=True, span=1.5, recordable=False),
+    Scheme("malt", lambda e, n, t: malt.build(e, n, leaps=t.leaps), _inverse_root, _trajectories,
+           friction=True, power=2, exact=True, span=1.5, recordable=False),
+    Scheme("devinterp-sgld", lambda e, n, _: devinterp_sgmcmc.build(e, n, method="sgld"),
+           _fifth, _first_order, recordable=False),
+    Scheme("devinterp-rmsprop", lambda e, n, _: devinterp_sgmcmc.build(e, n, method="rmsprop"),
+           _fifth, _preconditioned, recordable=False, scale=_square_root_of_devinterps),
+)  # fmt: skip
+
+SCHEMES = {scheme.name: scheme for scheme in _ALL}
 
 
 def scheme_for(sampler: str) -> Scheme:

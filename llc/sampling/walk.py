@@ -7,10 +7,10 @@ from torch import Tensor
 
 from llc.params import NoiseStreams
 from llc.posterior import Posterior
-from llc.sampling.chains import Draws, Streams
+from llc.sampling.chains import Draws, Stepper, Streams
 from llc.sampling.curvature import CurvatureProbe
-from llc.sampling.kernel import Kernel, StepInfo
-from llc.sampling.schemes import LEAST_FRICTION, MOST_FRICTION, WARM_FRICTION, Scheme
+from llc.sampling.kernel import StepInfo, Tuning
+from llc.sampling.schemes import LEAST_FRICTION, MOST_FRICTION, WARM_FRICTION
 
 __all__ = ["Walk"]
 
@@ -22,6 +22,9 @@ RAMP = 1.1
 HEAT_LIMIT = 0.02
 COOLINGS = 3
 RETREAT = 16.0
+LEAST_ACCEPTANCE = 0.6
+MOST_ACCEPTANCE = 0.9
+SHORTEN = 0.8
 
 
 class Walk:
@@ -30,64 +33,91 @@ class Walk:
     def __init__(
         self,
         posterior: Posterior,
-        scheme: Scheme,
+        stepper: Stepper,
         streams: Streams,
         seed: int,
         chains: int,
         step_size: float | None,
         curvature: float,
     ) -> None:
-        self.posterior, self.scheme, self.streams = posterior, scheme, streams
-        self.friction = WARM_FRICTION * posterior.gamma**0.5
+        self.posterior, self.stepper, self.streams = posterior, stepper, streams
+        self.scheme = stepper.scheme
         self.evaluations = 0
         self.gradient_noise = 0.0
         self.strain = 1.0
         self.given = step_size
         self.chains = chains
+        self.caution = 1.0
+        friction = WARM_FRICTION * posterior.gamma**0.5
+        self.tuning = Tuning(posterior.n_beta, posterior.gamma, step_size or 0.0, friction)
         self.probe = (
             None if step_size is not None else CurvatureProbe(posterior, seed, chains, curvature)
         )
-        self.step_size = step_size if step_size is not None else 0.0
-        if self.probe is not None:
-            for _ in range(FIRST_PROBES):
-                self.probe.iterate(posterior.start(chains), streams.batch())
-            self.evaluations += 2 * FIRST_PROBES * chains
-            self.step_size = RAMP_FROM * scheme.step_for(self.probe.largest)
-        self.kernel = self._kernel(posterior.evaluate)
         momenta = NoiseStreams(seed, "momentum", chains, posterior.surface.device)
         self._momentum = momenta.normal(posterior.dimension, posterior.surface.layout.dtype)
+        self.kernel = self.stepper.kernel(self.tuning, chains)
         self.state = self.fresh()
+        if self.probe is not None:
+            for _ in range(FIRST_PROBES):
+                self.probe.iterate(posterior.start(chains), streams.batch(), self._scale())
+            self.evaluations += 2 * FIRST_PROBES * chains * posterior.cost
+        self._set_step(RAMP_FROM * self._aim() if self.probe is not None else step_size or 0.0)
 
     def fresh(self) -> Any:
         """A state at w*, kinetic ones with momenta drawn from their equilibrium."""
         state = self.kernel.init(self.posterior.start(self.chains))
-        return state._replace(momentum=self._momentum) if self.scheme.kinetic else state
+        if self.scheme.exact:
+            self.evaluations += self.chains
+        return state._replace(momentum=self._momentum) if self.scheme.momentum else state
 
-    def _kernel(self, evaluate: Any) -> Kernel:
-        return self.scheme.build(evaluate, self.posterior.gamma, self.step_size, self.friction)
+    def _scale(self) -> Tensor | None:
+        return None if self.scheme.scale is None else self.scheme.scale(self.state)
+
+    def _aim(self) -> float:
+        assert self.probe is not None
+        return self.caution * self.scheme.step_for(self.probe.largest)
+
+    def _set_step(self, step_size: float, **changes: Any) -> None:
+        leaps = self.scheme.leaps(self.posterior.gamma, step_size)
+        self.tuning = self.tuning._replace(step_size=step_size, leaps=leaps, **changes)
+        self.kernel = self.stepper.kernel(self.tuning, self.chains)
 
     def step(self, number: int) -> StepInfo:
         """Take one step; probe curvature and gradient noise when their turn has come."""
         batch = self.streams.batch()
         kernel = self.kernel
+        cost = kernel.gradients * self.chains * self.posterior.cost
         turn = number < EARLY_STEPS or number % PROBE_EVERY == 0
         if self.probe is not None and turn:
-            here = self.probe.iterate(self.state.displacement, batch)
-            kernel = self._kernel(lambda *_: here)
-            largest = self.scheme.step_for(self.probe.largest)
+            here = self.probe.iterate(self.state.displacement, batch, self._scale())
+            self.evaluations += self.chains * self.posterior.cost
+            if self.scheme.exact:
+                # It looks at places of its own, and the look here was for the probe alone.
+                self.evaluations += self.chains
+            else:
+                kernel = self.stepper.plain(self.tuning, lambda *_: here)
             if batch is not None and number % PROBE_EVERY == 0:
                 self._measure_noise(self.state.displacement, here.gradient)
-            self.step_size = min(RAMP * self.step_size, largest)
-            self.kernel = self._kernel(self.posterior.evaluate)
-            self.evaluations += self.chains
-        self.evaluations += self.chains
-        self.state, info = kernel.step(self.state, batch, self.streams.step_noise())
+            self._set_step(min(RAMP * self.tuning.step_size, self._aim()))
+        self.evaluations += cost
+        noise = self.streams.step_noise(kernel)
+        self.state, info = kernel.step(self.state, batch, noise)
         return info
+
+    def heed(self, acceptance: float) -> None:
+        """Shorten the step of a sampler that refuses too often; lengthen it again later."""
+        if not self.scheme.exact or self.probe is None:
+            return
+        if acceptance < LEAST_ACCEPTANCE:
+            self.caution *= SHORTEN
+            self._set_step(SHORTEN * self.tuning.step_size)
+        elif acceptance > MOST_ACCEPTANCE:
+            self.caution = min(RAMP * self.caution, 1.0)
 
     def _measure_noise(self, displacement: Tensor, gradient: Tensor) -> None:
         """Two independent batches at the same place: E‖g₁ − g₂‖² = 2 tr Σ."""
         other = self.posterior.evaluate(displacement, self.streams.batch()).gradient
-        self.evaluations += self.chains
+        self.evaluations += self.chains * self.posterior.cost
         seen = ((gradient - other) ** 2).sum(1).mean().item() / 2
         if math.isfinite(seen):
             # It grows as chains leave w*, where noiseless labels have none: weigh the recent.
@@ -103,7 +133,8 @@ class Walk:
         Returns:
             Steps in which those modes lose the heat of a warm-up that knew no limit to it.
         """
-        if half is None:
+        self.tuning = self.tuning._replace(frozen=True)
+        if half is None or (not self.scheme.friction and self.gradient_noise == 0):
             return 0
         x, r = half.rise, half.spread
         shared = float(((x - x.mean()) * (r - r.mean())).mean())
@@ -112,8 +143,8 @@ class Walk:
         if math.isnan(factor):
             factor = MOST_FRICTION
         gamma = self.posterior.gamma
-        self.friction = factor * gamma**0.5
-        if self.gradient_noise == 0 or self.given is not None:
+        self.tuning = self.tuning._replace(friction=factor * gamma**0.5)
+        if self.gradient_noise == 0 or self.given is not None or not self.scheme.heats:
             return 0
         free = self._pace(gamma)
         self._cool(float(x.mean()))
@@ -122,24 +153,23 @@ class Walk:
 
     def _pace(self, curvature: float) -> float:
         """Steps in which a mode of given curvature relaxes at the present step and friction."""
-        return self.scheme.relaxation(self.step_size, curvature, self.friction)
+        return self.scheme.relaxation(self.tuning._replace(gamma=curvature))
 
     def _cool(self, llc: float) -> None:
         """Lower the step, or raise friction, until heat is below its limit."""
         # Of h²·coth(Γh/2) or, first order, of ε: heat is an eighth of it times noise over λ̂.
         allowed = 8 * HEAT_LIMIT * max(llc, 0.5) / self.gradient_noise
-        if not self.scheme.kinetic:
-            self.step_size = min(self.step_size, allowed)
+        if not self.scheme.friction:
+            self._set_step(min(self.tuning.step_size, allowed))
             return
-        self.step_size = min(self.step_size, (allowed / 1.05) ** 0.5)
-        coth = allowed / self.step_size**2
-        needed = 2 * math.atanh(1 / coth) / self.step_size
-        self.friction = max(self.friction, needed)
+        self._set_step(min(self.tuning.step_size, (allowed / 1.05) ** 0.5))
+        coth = allowed / self.tuning.step_size**2
+        needed = 2 * math.atanh(1 / coth) / self.tuning.step_size
+        self.tuning = self.tuning._replace(friction=max(self.tuning.friction, needed))
 
     def retreat(self) -> None:
         """Restart at w* as if the curvature were sixteen times what was seen."""
         assert self.probe is not None
         self.probe.largest *= RETREAT
-        self.step_size = RAMP_FROM * self.scheme.step_for(self.probe.largest)
-        self.kernel = self._kernel(self.posterior.evaluate)
+        self._set_step(RAMP_FROM * self._aim())
         self.state = self.fresh()

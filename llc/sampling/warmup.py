@@ -12,8 +12,9 @@ from typing import Any
 
 from llc.diagnostics import diverged, virial_error
 from llc.posterior import Posterior
-from llc.sampling.chains import Draws, Report, Streams, advance
+from llc.sampling.chains import Draws, Report, Stepper, Streams, advance
 from llc.sampling.curvature import CurvatureProbe
+from llc.sampling.kernel import Tuning
 from llc.sampling.schemes import Scheme
 from llc.sampling.walk import Walk
 
@@ -34,8 +35,8 @@ class WarmUp:
 
     Attributes:
         state: the kernel's last state, to go on from.
-        step_size: the step to freeze.
-        friction: Γ for production (unused by first-order samplers).
+        tuning: what production keeps frozen.
+        stepper: builds its kernels.
         steps: steps taken, a chain.
         evaluations: gradient evaluations, all chains together.
         curvature: the probe, warm, for an audit of the step later on; None with a given step.
@@ -43,8 +44,8 @@ class WarmUp:
     """
 
     state: Any
-    step_size: float
-    friction: float
+    tuning: Tuning
+    stepper: Stepper
     steps: int
     evaluations: int
     curvature: CurvatureProbe | None
@@ -78,7 +79,8 @@ def warm_up(
         most: longest warm-up in steps a chain when ``steps`` is None.
         report: progress callback.
     """
-    walk = Walk(posterior, scheme, streams, seed, chains, step_size, curvature)
+    stepper = Stepper(posterior, scheme)
+    walk = Walk(posterior, stepper, streams, seed, chains, step_size, curvature)
     limit = most if steps is None else steps
     blocks: list[Draws] = []
     kept: Draws | None = None
@@ -88,9 +90,10 @@ def warm_up(
         for _ in range(min(BLOCK, limit - taken)):
             infos.append(walk.step(taken))
             taken += 1
-            elapsed += 1 / scheme.relaxation(walk.step_size, posterior.gamma, walk.friction)
+            elapsed += 1 / scheme.relaxation(walk.tuning)
         total += len(infos)
         blocks.append(Draws.of(infos))
+        walk.heed(float(blocks[-1].acceptance.mean()))
         report("burn-in", taken, steps)
         gone = diverged(blocks[-1].rise, blocks[-1].spread, posterior.dimension)
         if gone.any() and walk.probe is not None and rescues < RESCUES:
@@ -109,14 +112,14 @@ def warm_up(
             break
     cooling = min(walk.settle(kept), total)
     if cooling:
-        kernel = scheme.build(posterior.evaluate, posterior.gamma, walk.step_size, walk.friction)
+        kernel = stepper.kernel(walk.tuning, chains)
         walk.state, _ = advance(kernel, walk.state, streams, cooling)
         total += cooling
-        walk.evaluations += cooling * chains
+        walk.evaluations += cooling * chains * posterior.cost
     return WarmUp(
         walk.state,
-        walk.step_size,
-        walk.friction,
+        walk.tuning,
+        stepper,
         total,
         walk.evaluations,
         walk.probe,

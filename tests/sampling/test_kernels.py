@@ -11,6 +11,7 @@ from gates import two_gates
 from stationary import SAMPLERS, covariance, draw, kernel_of, posterior_of, step_at
 from targets import exact_quadratic, quadratic, shares
 
+from llc.sampling.kernel import Tuning
 from llc.sampling.schemes import scheme_for
 
 H = np.array([1.0, 0.8, 0.5, 0.3])
@@ -132,7 +133,11 @@ def scaled(posterior, factor):
 
 def broken(defect, sampler, posterior):
     step = stiff(sampler, 1.0)
-    build = scheme_for(sampler).build
+
+    def build(evaluate, gamma, step, friction):
+        tuning = Tuning(posterior.n_beta, gamma, step, friction)
+        return scheme_for(sampler).build(evaluate, tuning.numbers, tuning)
+
     if defect == "noise times root two":
         return louder(kernel_of(sampler, posterior, step, FRICTION))
     if defect == "drift without its half":
@@ -152,7 +157,7 @@ def exact_gate(kernel, _posterior, truth):
 
 
 def sampling_gate(kernel, posterior, truth):
-    draws = draw(kernel, posterior, chains=64, draws=400)
+    draws = draw(kernel, posterior, chains=96, draws=400)
     two_gates(draws.rise, truth, wrong=1.08 * truth)
 
 

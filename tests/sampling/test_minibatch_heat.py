@@ -82,8 +82,9 @@ def test_reported_heat_is_the_excess_over_the_cold_value(sampler, batch):
     hot = N_BETA / 2 * heated_variances(sampler, step, found.friction or 0.0, batch).sum()
     assert hot / cold > 1.05
     assert abs(found.llc - hot) < 5 * found.mcse
+    # 15 batches at 64 places in 3 dimensions give tr Σ to √(2/2688) = 2.7 %; four times that.
     # At 30 %, the strongest here, the share of the hot value would be 23 %.
-    assert found.heat == pytest.approx(hot / cold - 1, rel=0.05)
+    assert found.heat == pytest.approx(hot / cold - 1, rel=0.11)
     assert llc.Reason.HEATED in found.verdict.reasons
 
 

@@ -13,13 +13,12 @@ On a quadratic mode of curvature a the configurational variance is exactly 1/a w
 Γ → ∞ gives Leimkuhler–Matthews with ε = h².
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from llc.sampling.kernel import Evaluate, Kernel, StepInfo, observe
+from llc.sampling.kernel import Evaluate, Kernel, Numbers, StepInfo, observe
 
 __all__ = ["State", "build"]
 
@@ -31,10 +30,11 @@ class State(NamedTuple):
     momentum: Tensor
 
 
-def build(evaluate: Evaluate, *, gamma: float, step_size: float, friction: float) -> Kernel:
+def build(evaluate: Evaluate, numbers: Numbers) -> Kernel:
     """Build the kernel for a posterior's ``evaluate``, its γ, step h and friction Γ."""
-    keep = math.exp(-friction * step_size)
-    refresh = math.sqrt(-math.expm1(-2 * friction * step_size))
+    gamma, step_size = numbers.gamma, numbers.step_size
+    decay = numbers.friction * step_size
+    keep, refresh = (-decay).exp(), (-torch.expm1(-2 * decay)).sqrt()
     half = step_size / 2
 
     def init(displacement: Tensor) -> State:

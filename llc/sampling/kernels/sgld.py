@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from llc.sampling.kernel import Evaluate, Kernel, StepInfo, observe
+from llc.sampling.kernel import Evaluate, Kernel, Numbers, StepInfo, observe
 
 __all__ = ["State", "build"]
 
@@ -21,8 +21,9 @@ class State(NamedTuple):
     displacement: Tensor
 
 
-def build(evaluate: Evaluate, *, gamma: float, step_size: float) -> Kernel:
+def build(evaluate: Evaluate, numbers: Numbers) -> Kernel:
     """Build the kernel for a posterior's ``evaluate``, its γ, and step size ε."""
+    gamma, half, amplitude = numbers.gamma, numbers.step_size / 2, numbers.step_size.sqrt()
 
     def init(displacement: Tensor) -> State:
         return State(displacement)
@@ -31,7 +32,7 @@ def build(evaluate: Evaluate, *, gamma: float, step_size: float) -> Kernel:
         delta = state.displacement
         evaluation = evaluate(delta, batch)
         force = evaluation.gradient + gamma * delta
-        moved = delta - (step_size / 2) * force + step_size**0.5 * noise
+        moved = delta - half * force + amplitude * noise
         return State(moved), observe(evaluation, delta, gamma)
 
     return Kernel(init, step)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llc.sampling.kernel import Evaluate, Kernel, StepInfo, observe
+from llc.sampling.kernel import Evaluate, Kernel, Numbers, StepInfo, observe
 
 __all__ = ["State", "build"]
 
@@ -23,8 +23,9 @@ class State(NamedTuple):
     last_noise: Tensor
 
 
-def build(evaluate: Evaluate, *, gamma: float, step_size: float) -> Kernel:
+def build(evaluate: Evaluate, numbers: Numbers) -> Kernel:
     """Build the kernel for a posterior's ``evaluate``, its γ, and step size ε."""
+    gamma, half, amplitude = numbers.gamma, numbers.step_size / 2, numbers.step_size.sqrt() / 2
 
     def init(displacement: Tensor) -> State:
         return State(displacement, torch.zeros_like(displacement))
@@ -33,8 +34,8 @@ def build(evaluate: Evaluate, *, gamma: float, step_size: float) -> Kernel:
         delta = state.displacement
         evaluation = evaluate(delta, batch)
         force = evaluation.gradient + gamma * delta
-        kick = (step_size**0.5 / 2) * (state.last_noise + noise)
-        moved = delta - (step_size / 2) * force + kick
-        return State(moved, noise), observe(evaluation, delta, gamma)
+        moved = delta - half * force + amplitude * (state.last_noise + noise)
+        # A tensor of its own: a state may not share memory with what the caller passed in.
+        return State(moved, noise.clone()), observe(evaluation, delta, gamma)
 
     return Kernel(init, step)

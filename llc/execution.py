@@ -1,0 +1,82 @@
+"""How an estimate is computed, as far as that does not decide what it is: device, memory, speed."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from llc.compiled import check_compile
+from llc.errors import InputError
+
+__all__ = ["Execution", "free_memory", "in_words"]
+
+SHARE_OF_FREE = 0.8
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how to compute.
+
+    Attributes:
+        device: where; None keeps the model's own.
+        compile: ``"off"``, ``"trace"``, ``"inductor"`` or ``"auto"``; see `llc.compiled`.
+        memory: GiB that chains may take; as many run side by side as fit, and the rest after
+            them. None stands for 80 % of what is free.
+        autocast: evaluate the model in bfloat16 where torch's autocast does, weights and their
+            updates staying as they are.
+
+    Raises:
+        InputError: a mode that does not exist, or memory that is no positive number.
+    """
+
+    device: torch.device | str | None = None
+    compile: str = "auto"
+    memory: float | None = None
+    autocast: bool = False
+
+    def __post_init__(self) -> None:
+        check_compile(self.compile)
+        given = self.memory
+        if given is None:
+            return
+        number = isinstance(given, int | float) and not isinstance(given, bool)
+        if not number or not math.isfinite(given) or given <= 0:
+            raise InputError(f"memory is {given!r}, expected a number of GiB above 0")
+
+    def limit(self, device: torch.device) -> float:
+        """Bytes that chains may take on a device; infinity where nobody can tell."""
+        if self.memory is not None:
+            return self.memory * GIB
+        return SHARE_OF_FREE * free_memory(device)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes free on a device; infinity where that cannot be read.
+
+    On Linux the least of what the kernel calls available and what the control group leaves.
+    """
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return math.inf
+    found = [math.inf]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [float(line.split()[1]) * 1024 for line in lines if line[:12] == "MemAvailable"]
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        group = Path("/sys/fs/cgroup")
+        most = (group / "memory.max").read_text().strip()
+        if most != "max":
+            found.append(float(most) - float((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return max(min(found), 0.0)
+
+
+def in_words(size: float) -> str:
+    """Write a number of bytes in MB or GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
