@@ -12,17 +12,14 @@ What cannot be recorded, as control flow that looks at values, runs as it is, an
 import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from llc.errors import InputError
+__all__ = ["MODES", "Compiled"]
 
-__all__ = ["COMPILE", "Compile", "Compiled", "check_compile"]
-
-Compile = Literal["auto", "off", "trace", "inductor"]
-COMPILE = get_args(Compile)
+MODES = ("auto", "off", "trace", "inductor")
 
 Program = Callable[..., tuple[Tensor, ...]]
 
@@ -39,16 +36,6 @@ COMPILING = 15.0
 
 # Set while a function is recorded, or compared with its recording: what it calls runs plainly.
 _PLAINLY: ContextVar[bool] = ContextVar("plainly", default=False)
-
-
-def check_compile(mode: str) -> None:
-    """Refuse a name that is no way to run a function.
-
-    Raises:
-        InputError: ``mode`` is not in ``COMPILE``.
-    """
-    if mode not in COMPILE:
-        raise InputError(f"compile is {mode!r}, expected one of {', '.join(COMPILE)}")
 
 
 class Compiled:
@@ -68,7 +55,6 @@ class Compiled:
     """
 
     def __init__(self, function: Program, mode: str = "auto", *, gentle: bool = False) -> None:
-        check_compile(mode)
         self._function = function
         self.mode = mode
         self._gentle = gentle

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from llc.compiled import check_compile
+from llc.compiled import MODES
 from llc.errors import InputError
 
 __all__ = ["Execution", "free_memory", "in_words"]
@@ -37,7 +37,8 @@ class Execution:
     autocast: bool = False
 
     def __post_init__(self) -> None:
-        check_compile(self.compile)
+        if self.compile not in MODES:
+            raise InputError(f"compile is {self.compile!r}, expected one of {', '.join(MODES)}")
         given = self.memory
         if given is None:
             return
