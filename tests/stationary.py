@@ -18,12 +18,12 @@ def posterior_of(task, n_beta, gamma):
 
 
 def step_at(sampler, stiffness, largest):
-    """The step with εa (first order) or h²a (kinetic) at a given value."""
-    return (stiffness / largest) ** (0.5 if sampler == "kinetic" else 1.0)
+    """The step with εa (first order) or h²a (the others) at a given value."""
+    return (stiffness / largest) ** (1 / scheme_for(sampler).power)
 
 
-def kernel_of(sampler, posterior, step, friction, evaluate=None):
-    tuning = Tuning(posterior.n_beta, posterior.gamma, step, friction)
+def kernel_of(sampler, posterior, step, friction, evaluate=None, leaps=1, frozen=False):
+    tuning = Tuning(posterior.n_beta, posterior.gamma, step, friction, leaps, frozen)
     return Stepper(posterior, scheme_for(sampler)).plain(tuning, evaluate)
 
 

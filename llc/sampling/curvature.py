@@ -7,6 +7,7 @@ nothing at all where the Hessian vanishes there; a step chosen from it explodes.
 import torch
 from torch import Tensor
 
+from llc.diagnostics import EXPLODED
 from llc.params import NoiseStreams
 from llc.posterior import Posterior
 from llc.surface import Evaluation
@@ -60,7 +61,10 @@ class CurvatureProbe:
         product = change + self._posterior.gamma * direction
         product = product if scale is None else scale * product
         lengths = product.norm(dim=1, keepdim=True)
-        healthy = lengths.isfinite() & (lengths > 0)
+        # A chain on its way to infinity says nothing of the places chains should visit.
+        spread = self._posterior.gamma * (displacement * displacement).sum(1, keepdim=True)
+        near = spread <= EXPLODED * displacement.shape[1]
+        healthy = lengths.isfinite() & (lengths > 0) & near
         self._direction = torch.where(healthy, product / lengths, self._direction)
         seen = torch.where(healthy, lengths, 0.0).max().item()
         self.largest = max(seen, FORGET * self.largest, self._least)

@@ -21,7 +21,7 @@ from llc.sampling.kernels import (
 
 __all__ = ["SCHEMES", "Scheme", "scheme_for"]
 
-WARM_FRICTION = 3.0
+WARM_FRICTION = 2.0
 LEAST_FRICTION = 2.0
 MOST_FRICTION = 8.0
 MOST_LEAPS = 64
