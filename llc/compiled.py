@@ -9,9 +9,12 @@ for a tenth of a second of preparation. ``"inductor"`` goes on to fuse them thro
 What cannot be recorded, as control flow that looks at values, runs as it is, and says so.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import cached_property, partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -33,6 +36,8 @@ PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "convolution", "dot", "linear")
 SAVED_A_BYTE = 2e-10
 SAVED_AN_OPERATION = 1.5e-6
 COMPILING = 15.0
+MOST_RECORDINGS = 64
+_RECORDINGS: dict[Any, "_Recording"] = {}
 
 # Set while a function is recorded, or compared with its recording: what it calls runs plainly.
 _PLAINLY: ContextVar[bool] = ContextVar("plainly", default=False)
@@ -48,17 +53,15 @@ class Compiled:
             recording; ``"auto"`` starts with the recording and compiles it once the calls so far
             would have saved as much time as compiling takes. That is a matter of counts, not of
             clocks, so that two runs do the same.
-        gentle: never go on to ``"inductor"`` by itself.
 
     Attributes:
         notes: why something ran otherwise than asked for.
     """
 
-    def __init__(self, function: Program, mode: str = "auto", *, gentle: bool = False) -> None:
+    def __init__(self, function: Program, mode: str = "auto") -> None:
         self._function = function
         self.mode = mode
-        self._gentle = gentle
-        self._programs: dict[Any, _Recorded] = {}
+        self._calls: dict[Any, _Call] = {}
         self.notes: list[str] = []
 
     def __call__(self, *args: Tensor | None) -> tuple[Tensor, ...]:
@@ -66,47 +69,40 @@ class Compiled:
         if self.mode == "off" or _PLAINLY.get():
             return self._function(*args)
         key = tuple(None if a is None else (a.shape, a.dtype) for a in args)
-        program = self._programs.get(key)
-        if program is None:
-            program = self._programs[key] = self._record(args)
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = self._prepare(args)
         with torch.no_grad():
-            return program(*[a for a in args if a is not None])
+            return call(*[a for a in args if a is not None])
 
     @property
     def how(self) -> str:
         """How the function ran last: ``"off"``, ``"trace"`` or ``"inductor"``."""
-        names = [program.how for program in self._programs.values()]
+        names = [call.how for call in self._calls.values()]
         return names[-1] if names else "off"
 
-    def _record(self, args: tuple[Tensor | None, ...]) -> "_Recorded":
-        there = [a for a in args if a is not None]
-
+    def _prepare(self, args: tuple[Tensor | None, ...]) -> "_Call":
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             rest = iter(tensors)
             return tuple(self._function(*[None if a is None else next(rest) for a in args]))
 
-        return _Recorded(function, there, self.mode, self._gentle, self.notes)
+        return _Call(function, [a for a in args if a is not None], self.mode, self.notes)
 
 
-class _Recorded:
-    """The programs for one set of shapes, and which of them is in use."""
+class _Call:
+    """What runs for one set of shapes."""
 
-    def __init__(
-        self,
-        function: Program,
-        args: list[Tensor],
-        mode: str,
-        gentle: bool,
-        notes: list[str],
-    ) -> None:
+    def __init__(self, function: Program, args: list[Tensor], mode: str, notes: list[str]) -> None:
         self.how = "off"
         self._run = function
         self._notes = notes
-        self._graph: Any = None
-        self._left = float("inf")
-        plain = _PLAINLY.set(True)
+        self._left = math.inf
+        self._recording: _Recording | None = None
+        self._constants: list[Tensor] = []
+        token = _PLAINLY.set(True)
         try:
-            self._graph, program = _replayable(function, args)
+            recording, constants = _record(function, args)
+            program = partial(recording.replay, *constants)
             if not _agree(program, function, args, exactly=args[0].device.type == "cpu"):
                 raise ValueError("the recording gives other values: something in the model "
                                  "depends on values, or changes from call to call")  # fmt: skip
@@ -114,23 +110,25 @@ class _Recorded:
             notes.append(f"not recorded: {_short(error)}")
             return
         finally:
-            _PLAINLY.reset(plain)
+            _PLAINLY.reset(token)
         self._run, self.how = program, "trace"
+        self._recording, self._constants = recording, constants
         if mode == "inductor":
-            self._compile(args)
-        elif mode == "auto" and not gentle:
-            self._left = COMPILING / _saving(self._graph)
+            self._fuse(args)
+        elif mode == "auto":
+            self._left = COMPILING / recording.saving
 
     def __call__(self, *args: Tensor) -> tuple[Tensor, ...]:
         self._left -= 1
         if self._left <= 0:
-            self._left = float("inf")
-            self._compile(list(args))
+            self._left = math.inf
+            self._fuse(list(args))
         return self._run(*args)
 
-    def _compile(self, args: list[Tensor]) -> None:
+    def _fuse(self, args: list[Tensor]) -> None:
+        assert self._recording is not None
         try:
-            program = _fused(self._graph)
+            program = partial(self._recording.fused, *self._constants)
             if not _agree(program, self._run, args, exactly=False):
                 raise ValueError("compiled values differ from those of the recording")
         except Exception as error:  # no compiler on this machine, or an operation it lacks
@@ -139,28 +137,65 @@ class _Recorded:
         self._run, self.how = program, "inductor"
 
 
-def _replayable(function: Program, args: list[Tensor]) -> tuple[Any, Program]:
-    """Record a function; return the graph, and a program that replays it."""
+class _Recording:
+    """A graph of tensor operations, constants among its inputs, and ways to run it."""
+
+    def __init__(self, graph: Any, args: list[Tensor]) -> None:
+        self._graph = graph
+        self.saving = _saving(graph)
+        self.replay: Program
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                # Deprecated in favour of torch.compile, which cannot do this: the same kernels,
+                # in the same order, in a fiftieth of a second. The graph serves too, slower.
+                warnings.simplefilter("ignore")
+                program: Any = torch.jit.trace(graph, tuple(args), check_trace=False)
+            self.replay = program
+        except Exception:  # an operation that TorchScript does not know
+            self.replay = graph
+
+    @cached_property
+    def fused(self) -> Program:
+        """The graph through ``torch.compile``."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.compile(self._graph, dynamic=False, fullgraph=True)
+
+
+def _record(function: Program, args: list[Tensor]) -> tuple[_Recording, list[Tensor]]:
+    """Record a function; return the recording and the constants it needs as first arguments.
+
+    Checkpoints of one architecture differ in their constants only: they share a recording, and
+    what has been compiled from it.
+    """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    graph = make_fx(function)(*args)
+    graph: Any = make_fx(function)(*args)
+    constants = _lift_constants(graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            # Deprecated in favour of torch.compile, which cannot do this: the same kernels, in
-            # the same order, in a fiftieth of a second. Without it the graph serves, slower.
-            warnings.simplefilter("ignore")
-            program: Any = torch.jit.trace(graph, tuple(args), check_trace=False)
-            return graph, program
-    except Exception:  # an operation that TorchScript does not know
-        return graph, graph
+    kinds = [(t.shape, t.stride(), t.dtype, t.device) for t in (*constants, *args)]
+    key = (graph.code, *kinds)
+    if key not in _RECORDINGS:
+        while len(_RECORDINGS) >= MOST_RECORDINGS:
+            _RECORDINGS.pop(next(iter(_RECORDINGS)))
+        _RECORDINGS[key] = _Recording(graph, [*constants, *args])
+    return _RECORDINGS[key], constants
 
 
-def _fused(graph: Any) -> Program:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.compile(graph, dynamic=False, fullgraph=True)
+def _lift_constants(graph: Any) -> list[Tensor]:
+    """Turn the tensors that a graph holds into its first inputs; return them."""
+    first = next(iter(graph.graph.nodes))
+    constants: dict[str, Tensor] = {}
+    inputs: dict[str, Any] = {}
+    for node in [n for n in graph.graph.nodes if n.op == "get_attr"]:
+        if node.target not in constants:
+            constants[node.target] = attrgetter(node.target)(graph)
+            with graph.graph.inserting_before(first):
+                inputs[node.target] = graph.graph.placeholder(f"constant_{len(inputs)}")
+        node.replace_all_uses_with(inputs[node.target])
+        graph.graph.erase_node(node)
+    return list(constants.values())
 
 
 def _saving(graph: Any) -> float:
