@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llc.errors import InputError
     from llc.estimation import Estimate, Reason, Verdict
     from llc.estimator import estimate
+    from llc.execution import Execution
     from llc.settings import Settings
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # Loaded on first use: torch takes seconds to import, and `rlct --help` needs none of it.
 _HOMES = {
     "Estimate": "llc.estimation",
+    "Execution": "llc.execution",
     "InputError": "llc.errors",
     "Reason": "llc.estimation",
     "Settings": "llc.settings",
@@ -41,6 +43,7 @@ _HOMES = {
 }
 __all__ = [
     "Estimate",
+    "Execution",
     "InputError",
     "Reason",
     "Settings",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from llc.errors import InputError
 from llc.estimation.estimators import UNKNOWN, Moments, falls_with_n_beta, moments
+from llc.execution import Execution
 from llc.isolation import undisturbed
 from llc.posterior import Posterior
 from llc.sampling.chains import Report
@@ -64,10 +65,11 @@ def calibrate(task: Task, settings: Settings | None = None, **given: Any) -> Set
     return resolve_task(task, chosen).settings
 
 
-def resolve_task(task: Task, settings: Settings) -> Resolved:
+def resolve_task(task: Task, settings: Settings, execution: Execution | None = None) -> Resolved:
     """Fill in what is open for one task; as `calibrate`, with what it took."""
     with undisturbed():
-        return resolve(LossSurface(task, behavioural=settings.behavioural), settings)
+        surface = LossSurface(task, behavioural=settings.behavioural, execution=execution)
+        return resolve(surface, settings)
 
 
 def fill(settings: Settings, size: int | None) -> Settings:

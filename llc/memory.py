@@ -18,8 +18,11 @@ from llc.objective import PROBE, Objective
 
 __all__ = ["chain_bytes", "plan"]
 
-# State, noise, gradient and the temporaries of an update, in vectors of D numbers a chain.
-VECTORS = 10
+# State, noise, gradient and the temporaries of an update, in vectors of D numbers a chain; and
+# what copies of the model and the comparison of two chains take before there are any. Measured:
+# benchmarks/memory_and_scaling.py.
+VECTORS = 15
+SETUP = 20
 # Backward makes of each kept tensor one gradient, which lives until it is used.
 BACKWARD = 2.0
 
@@ -56,7 +59,7 @@ def plan(
         if fit < chains:
             side = max(1, int(fit))
             why = f"{in_words(max(room, 0))} are free for activations"
-    need = chains * vectors + 2 * side * kept
+    need = max(chains, SETUP / VECTORS) * vectors + 2 * side * kept
     words = f"{side} of {chains} chains side by side, about {in_words(need)}"
     if side == chains:
         words = f"all {chains} chains side by side, about {in_words(need)}"

@@ -29,6 +29,11 @@ class Bar:
     ) -> None:
         self._bar.close()
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if not self._bar.disable:
+            self._bar.write(text, file=sys.stderr)
+
     def __call__(self, phase: str, done: int, total: int | None) -> None:
         """Show ``done`` steps of a phase, of ``total`` where known."""
         if phase != self._phase:

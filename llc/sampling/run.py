@@ -102,6 +102,8 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
             # All data have no error to correct.
             posterior = replace(posterior, control_variate=False)
         words = posterior.surface.plan(chains, batch_size)
+        # Before anything long begins: what it will take.
+        getattr(report, "say", _silent)(words)
         streams = Streams.open(posterior, settings.seed, chains, batch_size)
         left = budget - spent
         warm = warm_up(
@@ -159,6 +161,10 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
     )
 
 
+def _silent(_text: str) -> None:
+    pass
+
+
 def _audit(
     posterior: Posterior, warm: WarmUp, streams: Streams, settings: Settings
 ) -> tuple[float, float, int]:
@@ -171,11 +177,15 @@ def _audit(
     here = warm.state.displacement
     scheme = warm.stepper.scheme
     scale = None if scheme.scale is None else scheme.scale(warm.state)
-    gradients = [probe.iterate(here, streams.batch(), scale).gradient for _ in range(rounds)]
-    noise = 0.0
-    if streams.batches is not None:
-        # Independent batches at one place: their sample variance is the covariance's trace.
-        noise = torch.stack(gradients).var(0).sum(1).mean().item()
+    # Independent batches at one place: their sample variance is the covariance's trace.
+    mean, squares = torch.zeros_like(here), 0.0
+    for number in range(1, rounds + 1):
+        gradient = probe.iterate(here, streams.batch(), scale).gradient
+        if streams.batches is not None:
+            step = gradient - mean
+            mean = mean + step / number
+            squares += ((gradient - mean) * step).sum(1).mean().item()
+    noise = squares / (rounds - 1)
     spent = probe.evaluations - before + rounds * settings.chains * posterior.cost
     return probe.largest, noise, spent
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from llc.diagnostics import diverged, virial_error
 from llc.posterior import Posterior
-from llc.sampling.chains import Draws, Report, Stepper, Streams, advance
+from llc.sampling.chains import Draws, Recorder, Report, Stepper, Streams, advance
 from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.kernel import Tuning
 from llc.sampling.schemes import Scheme
@@ -86,13 +86,14 @@ def warm_up(
     kept: Draws | None = None
     taken, total, next_check, elapsed, rescues = 0, 0, 0, 0.0, 0
     while taken < limit and total < max(limit, most):
-        infos = []
-        for _ in range(min(BLOCK, limit - taken)):
-            infos.append(walk.step(taken))
+        length = min(BLOCK, limit - taken)
+        recorder = Recorder(length)
+        for _ in range(length):
+            recorder.add(walk.step(taken))
             taken += 1
             elapsed += 1 / scheme.relaxation(walk.tuning)
-        total += len(infos)
-        blocks.append(Draws.of(infos))
+        total += length
+        blocks.append(recorder.draws())
         walk.heed(float(blocks[-1].acceptance.mean()))
         report("burn-in", taken, steps)
         gone = diverged(blocks[-1].rise, blocks[-1].spread, posterior.dimension)

@@ -14,6 +14,7 @@ from llc.checkpoints import Checkpoint, find_checkpoints
 from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.estimator import estimate_task
+from llc.execution import Execution
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.store import RunFolder, fingerprint_task, fingerprint_weights
@@ -41,6 +42,7 @@ def trace(
     out: str | Path | None = None,
     settings: Settings | None = None,
     executor: Executor | None = None,
+    execution: Execution | None = None,
     progress: bool | Callable[[int, Estimate | None], None] | None = None,
     **given: Any,
 ) -> Trajectory:
@@ -58,6 +60,7 @@ def trace(
         settings: as for `estimate`.
         executor: any ``concurrent.futures.Executor``; None computes here, one after another.
             A process pool needs a task that can be pickled.
+        execution: device, compilation and memory limit; none of it decides a result.
         progress: True for a bar, or a function called with (step, estimate or None if skipped).
         **given: single settings, instead of ``settings``.
 
@@ -73,7 +76,7 @@ def trace(
     folder = None if out is None else RunFolder(out)
     key = fingerprint_task(task)
     wanted = replace(settings or Settings(), **given)
-    chosen = _resolve_all(task, key, jobs, wanted, folder)
+    chosen = _resolve_all(task, key, jobs, wanted, folder, execution)
     if folder is not None:
         folder.describe(task, chosen, [job.step for job in jobs])
     marks = {job.step: fingerprint_weights(job.weights, key, chosen) for job in jobs}
@@ -86,7 +89,7 @@ def trace(
         for step, found in done.items():
             watch(step, found)
         todo = [job for job in jobs if job.step not in done]
-        for job, result in _compute(task, chosen, todo, executor):
+        for job, result in _compute(task, chosen, todo, executor, execution):
             if isinstance(result, Estimate):
                 done[job.step] = result
                 if folder is not None:
@@ -121,7 +124,12 @@ def _jobs(checkpoints: Source) -> list[_Job]:
 
 
 def _resolve_all(
-    task: Task, key: str, jobs: list[_Job], wanted: Settings, folder: RunFolder | None
+    task: Task,
+    key: str,
+    jobs: list[_Job],
+    wanted: Settings,
+    folder: RunFolder | None,
+    execution: Execution | None,
 ) -> Settings:
     """One nβ and γ for all: reused from the folder if it asks for the same, else chosen."""
     if wanted.gamma is not None:
@@ -140,7 +148,7 @@ def _resolve_all(
         if choices and i not in picks:
             break
         try:
-            choices.append(resolve_task(task.at(jobs[i].weights), wanted))
+            choices.append(resolve_task(task.at(jobs[i].weights), wanted, execution))
         except InputError as error:
             problems.append(error)
     if not choices:
@@ -154,24 +162,28 @@ def _resolve_all(
 
 
 def _estimate_one(
-    task: Task, weights: Mapping[str, Tensor], settings: Settings
+    task: Task, weights: Mapping[str, Tensor], settings: Settings, execution: Execution | None
 ) -> Estimate | InputError:
     try:
-        return estimate_task(task.at(weights), settings)
+        return estimate_task(task.at(weights), settings, execution=execution)
     except InputError as error:
         return error
 
 
 def _compute(
-    task: Task, settings: Settings, jobs: list[_Job], executor: Executor | None
+    task: Task,
+    settings: Settings,
+    jobs: list[_Job],
+    executor: Executor | None,
+    execution: Execution | None,
 ) -> Iterable[tuple[_Job, Estimate | InputError]]:
     """Yield results as they finish."""
     if executor is None:
         for job in jobs:
-            yield job, _estimate_one(task, job.weights, settings)
+            yield job, _estimate_one(task, job.weights, settings, execution)
         return
     futures: dict[Future[Estimate | InputError], _Job] = {
-        executor.submit(_estimate_one, task, job.weights, settings): job for job in jobs
+        executor.submit(_estimate_one, task, job.weights, settings, execution): job for job in jobs
     }
     try:
         for future in as_completed(futures):
