@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -21,12 +21,13 @@ from llc.isolation import undisturbed
 from llc.posterior import Posterior
 from llc.progress import Bar
 from llc.sampling.chains import Report
-from llc.sampling.run import Samples, sample
+from llc.sampling.run import Samples, sample, sample_stack
 from llc.settings import Settings
+from llc.stack import StackedSurface, why_not_stacked
 from llc.surface import LossSurface
 from llc.task import Task
 
-__all__ = ["estimate", "estimate_task"]
+__all__ = ["estimate", "estimate_stack", "estimate_task"]
 
 NULL_DRAWS = 32
 
@@ -139,6 +140,58 @@ def estimate_task(
         shift = _gradient_shift(posterior, samples)
     seconds = time.perf_counter() - started
     return _assemble(posterior, chosen, samples, spent, null, shift, seconds)
+
+
+def estimate_stack(
+    tasks: Sequence[Task], settings: Settings, *, execution: Execution | None = None
+) -> list[Estimate]:
+    """Estimate several checkpoints of one architecture in one run, their chains side by side.
+
+    Chain c of every checkpoint sees the same noise and batches, as when they are estimated one by
+    one. First-order samplers then give the same draws, up to rounding; kinetic ones choose one
+    production friction for all, and differ within their errors.
+
+    Args:
+        tasks: one per checkpoint, alike but for the weights.
+        settings: with n_beta, gamma, step_size, burn_in and draws given, since nothing can be
+            followed for each checkpoint by itself.
+        execution: where and how to compute.
+
+    Raises:
+        InputError: a setting left open, or tasks that cannot share a run.
+    """
+    needed = ("n_beta", "gamma", "step_size", "burn_in", "draws")
+    missing = [name for name in needed if getattr(settings, name) is None]
+    if missing:
+        raise InputError(
+            f"{missing[0]} is left open, but checkpoints can share a run only with n_beta, gamma, "
+            "step_size, burn_in and draws given: give it, or estimate them one by one"
+        )
+    started = time.perf_counter()
+    with undisturbed():
+        surfaces = [
+            LossSurface(task, behavioural=settings.behavioural, execution=execution)
+            for task in tasks
+        ]
+        why_not = why_not_stacked(surfaces)
+        if why_not is not None:
+            raise InputError(f"the checkpoints cannot share a run: {why_not}")
+        chosen, _, _ = resolve(surfaces[0], settings)
+        law = chosen.n_beta or 0.0, chosen.gamma or 0.0, chosen.control_variate
+        together = Posterior(StackedSurface(surfaces, settings.chains), *law)
+        many = replace(chosen, chains=len(tasks) * settings.chains)
+        parts = sample_stack(together, many, _silent)
+        results = []
+        for surface, samples in zip(surfaces, parts, strict=True):
+            posterior = Posterior(surface, *law)
+            null = posterior.prior_only(chosen.seed, NULL_DRAWS, samples.batch_size)
+            shift = _gradient_shift(posterior, samples)
+            results.append((posterior, samples, null, shift))
+    seconds = (time.perf_counter() - started) / len(tasks)
+    return [
+        _assemble(posterior, chosen, samples, 0, null, shift, seconds)
+        for posterior, samples, null, shift in results
+    ]
 
 
 def _what_is_left(settings: Settings, spent: int) -> Settings:

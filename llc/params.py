@@ -99,14 +99,21 @@ class NoiseStreams:
         purpose: what the numbers are for; streams of different purposes are independent.
         chains: number of chains C.
         device: where the numbers are drawn.
+        copies: groups of chains that see the same numbers: chain c of each sees those of chain c.
     """
 
     def __init__(
-        self, seed: int, purpose: str, chains: int, device: torch.device | str = "cpu"
+        self,
+        seed: int,
+        purpose: str,
+        chains: int,
+        device: torch.device | str = "cpu",
+        copies: int = 1,
     ) -> None:
         self.device = torch.device(device)
+        self._copies = copies
         self._generators = []
-        for chain in range(chains):
+        for chain in range(chains // copies):
             generator = torch.Generator(device=self.device)
             generator.manual_seed(stream_seed(seed, purpose, chain))
             self._generators.append(generator)
@@ -139,5 +146,6 @@ class NoiseStreams:
                 drawn = torch.empty((rows, size), dtype=dtype, device=self.device)
                 fill(drawn, generator)
                 out[:, chain] = drawn
+            out = out.repeat(1, self._copies, 1) if self._copies > 1 else out
             self._kind, self._ready = kind, list(out.unbind(0))[::-1]
         return self._ready.pop()

@@ -57,12 +57,14 @@ class Posterior:
             torch.cat([displacement, torch.zeros_like(displacement)]), torch.cat([index, index])
         )
         here = Evaluation(*(part[:chains] for part in both))
-        gradient = here.gradient - both.gradient[chains:] + self._full_gradient
+        full = self._full_gradient
+        full = full.repeat(chains // len(full), 1)
+        gradient = here.gradient - both.gradient[chains:] + full
         return here._replace(gradient=gradient)
 
     @cached_property
     def _full_gradient(self) -> Tensor:
-        """∇L(w*) over all data, shape ``(1, D)``."""
+        """∇L(w*) over all data, one row, or one for each of a stack's chains."""
         return self.surface.full_gradient()
 
     def start(self, chains: int) -> Tensor:

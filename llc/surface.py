@@ -63,6 +63,7 @@ class LossSurface:
         vectorised: whether chains can be evaluated in one `torch.func.vmap` call; some models
             cannot be (see ``why_not_vectorised``), and take one chain after another.
         side_by_side: how many chains one call evaluates; 1 is the plain loop.
+        copies: checkpoints that share a run, each with as many chains; see `llc.stack`.
 
     Raises:
         InputError: no trainable parameter, non-finite weights or loss, a loss of the wrong
@@ -90,6 +91,7 @@ class LossSurface:
         self.baseline = self._objective.baseline.mean
         self.chance = self._objective.chance
         self.local_rise = self._objective.local_rise
+        self.copies = 1
         mode = self.execution.compile
         self._many = Compiled(self._evaluate_many, mode)
         self._single = Compiled(self._evaluate_one, mode)
@@ -111,6 +113,22 @@ class LossSurface:
             None if self.vectorised else self.why_not_vectorised,
         )
         return words
+
+    def whole_batch(self) -> tuple[Any, Tensor | None]:
+        """Return all data and their losses at w*: by example, their mean, or None."""
+        batch, reference, _ = self._batch(None)
+        return batch, reference
+
+    @property
+    def tabulated(self) -> bool:
+        """Whether losses at w* are known example by example."""
+        return self._objective.baseline.table is not None and not self._objective.is_half
+
+    def buffers(self) -> list[Tensor]:
+        """Return what the model holds beside its sampled weights."""
+        module = self._objective.module
+        frozen = [p for p in module.parameters() if not p.requires_grad]
+        return [*module.buffers(), *frozen]
 
     def fits(self, chains: int) -> bool:
         """Whether so many chains run in one call, as a recorded step of all of them must."""
@@ -160,9 +178,9 @@ class LossSurface:
     ) -> tuple[Tensor, Tensor, Tensor]:
         batch, reference, dims = self._batch(index)
         paired = partial(self._paired, everything=index is None)
-        chains = vmap(grad_and_value(paired, has_aux=True), in_dims=(0, *dims))
+        chains = vmap(grad_and_value(paired, has_aux=True), in_dims=(0, None, *dims))
         with sdpa_kernel(SDPBackend.MATH):
-            gradient, (rise, noise) = chains(displacement, batch, reference)
+            gradient, (rise, noise) = chains(displacement, self.centre, batch, reference)
         return rise, noise, gradient
 
     @torch.no_grad()
@@ -172,25 +190,33 @@ class LossSurface:
             return self._rise_of_many(displacement, index)
         rows = [None] * len(displacement) if index is None else list(index)
         pairs = zip(displacement, rows, strict=True)
-        return torch.stack([self._paired(delta, *self._one(row))[0] for delta, row in pairs])
+        return torch.stack(
+            [self._paired(delta, self.centre, *self._one(row))[0] for delta, row in pairs]
+        )
 
     def _rise_of_many(self, displacement: Tensor, index: Tensor | None) -> Tensor:
         batch, reference, dims = self._batch(index)
         paired = partial(self._paired, everything=index is None)
         with sdpa_kernel(SDPBackend.MATH):
-            return vmap(paired, in_dims=(0, *dims))(displacement, batch, reference)[0]
+            chains = vmap(paired, in_dims=(0, None, *dims))
+            return chains(displacement, self.centre, batch, reference)[0]
 
     def _paired(
-        self, delta: Tensor, batch: Any, reference: Tensor | None, everything: bool
+        self,
+        delta: Tensor,
+        centre: Tensor,
+        batch: Any,
+        reference: Tensor | None,
+        everything: bool,
     ) -> tuple[Tensor, Tensor]:
         """One chain's rise and its subsampling variance; ``reference`` is the loss at w*."""
-        values = self._objective.values(self.centre + delta, batch)
+        values = self._objective.values(centre + delta, batch)
         if reference is None:
             with torch.no_grad():
                 # One copy of the centre a chain: vmap then takes the path, and the rounding, of
                 # the values themselves.
-                centre = self.centre + torch.zeros_like(delta)
-                reference = self._objective.values(centre, batch)
+                there = centre + torch.zeros_like(delta)
+                reference = self._objective.values(there, batch)
         rises = values - reference
         if rises.ndim == 0:
             return rises, torch.full_like(rises, 0.0 if everything else torch.nan).detach()
@@ -222,7 +248,7 @@ class LossSurface:
     def _evaluate_one(self, delta: Tensor, row: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         with torch.enable_grad():
             leaf = delta.detach().requires_grad_()
-            rise, noise = self._paired(leaf, *self._one(row))
+            rise, noise = self._paired(leaf, self.centre, *self._one(row))
             if not rise.requires_grad:
                 raise InputError(
                     "the loss has no gradient with respect to the weights, as an error rate or a "

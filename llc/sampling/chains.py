@@ -44,7 +44,7 @@ class Draws(NamedTuple):
         """Keep draws ``start:stop`` of every chain."""
         return Draws(*(column[:, start:stop] for column in self))
 
-    def chains(self, keep: np.ndarray) -> "Draws":
+    def chains(self, keep: np.ndarray | slice) -> "Draws":
         """Keep some chains."""
         return Draws(*(column[keep] for column in self))
 
@@ -77,9 +77,9 @@ class Streams:
         surface = posterior.surface
         batches = None
         if batch_size is not None:
-            batches = NoiseStreams(seed, "batches", chains, surface.device)
+            batches = NoiseStreams(seed, "batches", chains, surface.device, surface.copies)
         return cls(
-            NoiseStreams(seed, "noise", chains, surface.device),
+            NoiseStreams(seed, "noise", chains, surface.device, surface.copies),
             batches,
             surface.size or 0,
             batch_size or 0,

@@ -33,8 +33,9 @@ class CurvatureProbe:
 
     def __init__(self, posterior: Posterior, seed: int, chains: int, least: float = 0.0) -> None:
         self._posterior = posterior
-        noise = NoiseStreams(seed, "curvature", chains, posterior.surface.device)
-        direction = noise.normal(posterior.dimension, posterior.surface.layout.dtype)
+        surface = posterior.surface
+        noise = NoiseStreams(seed, "curvature", chains, surface.device, surface.copies)
+        direction = noise.normal(posterior.dimension, surface.layout.dtype)
         self._direction = direction / direction.norm(dim=1, keepdim=True)
         self._least = max(least, posterior.gamma)
         self.largest = self._least

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,12 +12,12 @@ from llc.errors import InputError
 from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Report, Streams
 from llc.sampling.curvature import CurvatureProbe
-from llc.sampling.production import produce
+from llc.sampling.production import Production, produce
 from llc.sampling.schemes import scheme_for
 from llc.sampling.warmup import WarmUp, warm_up
 from llc.settings import Settings
 
-__all__ = ["DEFAULT_BUDGET", "Samples", "batch_size_for", "sample"]
+__all__ = ["DEFAULT_BUDGET", "Samples", "batch_size_for", "sample", "sample_stack"]
 
 DEFAULT_BUDGET = 100_000
 FULL_BATCH_UP_TO = 4096
@@ -92,6 +93,14 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
     keeping minibatch heat down would slow the chains more than fourfold: what a larger batch
     costs in time it then gives back in steps.
     """
+    return sample_stack(posterior, settings, report)[0]
+
+
+def sample_stack(posterior: Posterior, settings: Settings, report: Report) -> list[Samples]:
+    """As `sample`, for each of the checkpoints that a stacked surface holds.
+
+    ``settings.chains`` is that of all together.
+    """
     scheme = scheme_for(settings.sampler)
     chains = settings.chains
     batch_size = batch_size_for(settings, posterior.surface.size)
@@ -132,62 +141,99 @@ def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
         # Places far steeper than those of the warm-up exist: once more, prepared for them.
         escapes += 1
         curvature = made.escaped
-    gone = diverged(made.draws.rise, made.draws.spread, posterior.dimension)
-    step_size = warm.tuning.step_size
-    friction = warm.tuning.friction if scheme.friction else None
-    heat, stiffness = 0.0, math.nan
+    audit = _audit(posterior, warm, streams, settings)
+    spent += audit.evaluations
+    copies = posterior.surface.copies
+    each = chains // copies
+    how = f"{words}, {warm.stepper.how}"
+    parts = [
+        _samples(posterior, warm, made, audit, slice(i * each, (i + 1) * each), batch_size, how)
+        for i in range(copies)
+    ]
+    return [replace(part, evaluations=spent // copies) for part in parts]
+
+
+def _samples(
+    posterior: Posterior,
+    warm: WarmUp,
+    made: Production,
+    audit: "_Audit",
+    chains: slice,
+    batch_size: int | None,
+    execution: str,
+) -> Samples:
+    """What concerns some of the chains."""
+    scheme, tuning = warm.stepper.scheme, warm.tuning
+    draws = made.draws.chains(chains)
+    gone = diverged(draws.rise, draws.spread, posterior.dimension)
+    friction = tuning.friction if scheme.friction else None
+    stiffness, heat, acceptance = math.nan, 0.0, math.nan
+    if not gone.any() and not scheme.exact:
+        stiffness = audit.largest * tuning.step_size**scheme.power
     if not gone.any():
-        largest, noise, audit = _audit(posterior, warm, streams, settings)
-        spent += audit
-        stiffness = math.nan if scheme.exact else largest * step_size**scheme.power
-        heat = math.nan
-        if scheme.heats:
-            heat = _heat(step_size, friction, noise, float(made.draws.rise.mean()))
+        noise, llc = float(audit.noise[chains].mean()), float(draws.rise.mean())
+        heat = _heat(tuning.step_size, friction, noise, llc) if scheme.heats else math.nan
+    if scheme.exact and not gone.all():
+        acceptance = float(draws.acceptance[~gone].mean())
     return Samples(
-        made.draws,
+        draws,
         gone,
         posterior.dimension,
-        step_size,
+        tuning.step_size,
         friction,
         warm.steps + made.discarded,
         batch_size,
-        spent,
+        0,
         made.reached,
         heat,
         stiffness,
         scheme.step_for(1.0) ** scheme.power,
-        float(made.draws.acceptance[~gone].mean()) if scheme.exact and not gone.all() else math.nan,
-        f"{words}, {warm.stepper.how}",
+        acceptance,
+        execution,
     )
+
+
+class _Audit(NamedTuple):
+    """Where chains ended.
+
+    Attributes:
+        largest: largest curvature there.
+        noise: tr Cov(nβ∇L_B) there, ``(chains,)``; 0 on all data.
+        evaluations: gradients spent on finding out.
+    """
+
+    largest: float
+    noise: np.ndarray
+    evaluations: int
 
 
 def _silent(_text: str) -> None:
     pass
 
 
-def _audit(
-    posterior: Posterior, warm: WarmUp, streams: Streams, settings: Settings
-) -> tuple[float, float, int]:
-    """Largest curvature and tr Cov(nβ∇L_B) where the chains ended, and gradients spent."""
+def _audit(posterior: Posterior, warm: WarmUp, streams: Streams, settings: Settings) -> _Audit:
+    """Look at curvature and gradient noise once more; no use where chains left for infinity."""
+    here = warm.state.displacement
+    nothing = np.zeros(len(here))
+    if not here.isfinite().all():
+        return _Audit(math.nan, nothing, 0)
     probe = warm.curvature
     rounds = AUDIT_PROBES
     if probe is None:
         probe, rounds = CurvatureProbe(posterior, settings.seed, settings.chains), COLD_PROBES
     before = probe.evaluations
-    here = warm.state.displacement
     scheme = warm.stepper.scheme
     scale = None if scheme.scale is None else scheme.scale(warm.state)
     # Independent batches at one place: their sample variance is the covariance's trace.
-    mean, squares = torch.zeros_like(here), 0.0
+    mean, squares = torch.zeros_like(here), torch.zeros(len(here), device=here.device)
     for number in range(1, rounds + 1):
         gradient = probe.iterate(here, streams.batch(), scale).gradient
         if streams.batches is not None:
             step = gradient - mean
             mean = mean + step / number
-            squares += ((gradient - mean) * step).sum(1).mean().item()
-    noise = squares / (rounds - 1)
+            squares = squares + ((gradient - mean) * step).sum(1)
     spent = probe.evaluations - before + rounds * settings.chains * posterior.cost
-    return probe.largest, noise, spent
+    return _Audit(probe.largest, (squares / (rounds - 1)).double().cpu().numpy(), spent)
 
 
 def _heat(step_size: float, friction: float | None, noise: float, llc: float) -> float:

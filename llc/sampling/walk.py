@@ -53,8 +53,9 @@ class Walk:
         self.probe = (
             None if step_size is not None else CurvatureProbe(posterior, seed, chains, curvature)
         )
-        momenta = NoiseStreams(seed, "momentum", chains, posterior.surface.device)
-        self._momentum = momenta.normal(posterior.dimension, posterior.surface.layout.dtype)
+        surface = posterior.surface
+        momenta = NoiseStreams(seed, "momentum", chains, surface.device, surface.copies)
+        self._momentum = momenta.normal(posterior.dimension, surface.layout.dtype)
         self.kernel = self.stepper.kernel(self.tuning, chains)
         self.state = self.fresh()
         if self.probe is not None:

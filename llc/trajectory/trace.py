@@ -13,7 +13,7 @@ from llc.calibration import Resolved, fill, resolve_task
 from llc.checkpoints import Checkpoint, find_checkpoints
 from llc.errors import InputError
 from llc.estimation import Estimate
-from llc.estimator import estimate_task
+from llc.estimator import estimate_stack, estimate_task
 from llc.execution import Execution
 from llc.settings import Settings
 from llc.task import Task
@@ -43,6 +43,7 @@ def trace(
     settings: Settings | None = None,
     executor: Executor | None = None,
     execution: Execution | None = None,
+    stack: int = 1,
     progress: bool | Callable[[int, Estimate | None], None] | None = None,
     **given: Any,
 ) -> Trajectory:
@@ -61,6 +62,9 @@ def trace(
         executor: any ``concurrent.futures.Executor``; None computes here, one after another.
             A process pool needs a task that can be pickled.
         execution: device, compilation and memory limit; none of it decides a result.
+        stack: checkpoints that share a run, their chains side by side; more than one needs
+            ``step_size``, ``burn_in`` and ``draws`` given, and pays for small batches on a CPU
+            and for small models on a GPU.
         progress: True for a bar, or a function called with (step, estimate or None if skipped).
         **given: single settings, instead of ``settings``.
 
@@ -68,7 +72,8 @@ def trace(
         The trajectory. Checkpoints that cannot be estimated are in ``skipped``, with the reason.
 
     Raises:
-        InputError: no checkpoint, or none that can be estimated.
+        InputError: no checkpoint, none that can be estimated, or a stack without the settings it
+            needs.
     """
     jobs = _jobs(checkpoints)
     if not jobs:
@@ -76,6 +81,7 @@ def trace(
     folder = None if out is None else RunFolder(out)
     key = fingerprint_task(task)
     wanted = replace(settings or Settings(), **given)
+    _check_stack(stack, wanted)
     chosen = _resolve_all(task, key, jobs, wanted, folder, execution)
     if folder is not None:
         folder.describe(task, chosen, [job.step for job in jobs])
@@ -89,7 +95,7 @@ def trace(
         for step, found in done.items():
             watch(step, found)
         todo = [job for job in jobs if job.step not in done]
-        for job, result in _compute(task, chosen, todo, executor, execution):
+        for job, result in _compute(task, chosen, _groups(todo, stack), executor, execution):
             if isinstance(result, Estimate):
                 done[job.step] = result
                 if folder is not None:
@@ -161,33 +167,63 @@ def _resolve_all(
     return replace(most_local, reasons={**most_local.reasons, "gamma": why})
 
 
-def _estimate_one(
-    task: Task, weights: Mapping[str, Tensor], settings: Settings, execution: Execution | None
-) -> Estimate | InputError:
-    try:
-        return estimate_task(task.at(weights), settings, execution=execution)
-    except InputError as error:
-        return error
+def _check_stack(stack: int, settings: Settings) -> None:
+    if stack != int(stack) or stack < 1:
+        raise InputError(f"stack is {stack!r}, expected a whole number of at least 1")
+    missing = [n for n in ("step_size", "burn_in", "draws") if getattr(settings, n) is None]
+    if stack > 1 and missing:
+        raise InputError(
+            f"stack is {stack}, which needs step_size, burn_in and draws, but {missing[0]} is left "
+            "open: give it, or leave stack out"
+        )
+
+
+def _groups(jobs: list[_Job], size: int) -> list[list[_Job]]:
+    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+
+def _estimate_group(
+    task: Task,
+    weights: list[Mapping[str, Tensor]],
+    settings: Settings,
+    execution: Execution | None,
+) -> list[Estimate | InputError]:
+    """Estimate checkpoints in one run, or one by one where one of them stands in the way."""
+    if len(weights) > 1:
+        try:
+            tasks = [task.at(each) for each in weights]
+            return [*estimate_stack(tasks, settings, execution=execution)]
+        except InputError:
+            pass
+    results: list[Estimate | InputError] = []
+    for each in weights:
+        try:
+            results.append(estimate_task(task.at(each), settings, execution=execution))
+        except InputError as error:
+            results.append(error)
+    return results
 
 
 def _compute(
     task: Task,
     settings: Settings,
-    jobs: list[_Job],
+    groups: list[list[_Job]],
     executor: Executor | None,
     execution: Execution | None,
 ) -> Iterable[tuple[_Job, Estimate | InputError]]:
     """Yield results as they finish."""
     if executor is None:
-        for job in jobs:
-            yield job, _estimate_one(task, job.weights, settings, execution)
+        for group in groups:
+            weights = [job.weights for job in group]
+            yield from zip(group, _estimate_group(task, weights, settings, execution), strict=True)
         return
-    futures: dict[Future[Estimate | InputError], _Job] = {
-        executor.submit(_estimate_one, task, job.weights, settings, execution): job for job in jobs
-    }
+    futures: dict[Future[list[Estimate | InputError]], list[_Job]] = {}
+    for group in groups:
+        weights = [job.weights for job in group]
+        futures[executor.submit(_estimate_group, task, weights, settings, execution)] = group
     try:
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            yield from zip(futures[future], future.result(), strict=True)
     finally:
         for future in futures:
             future.cancel()
