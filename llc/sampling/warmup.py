@@ -1,10 +1,11 @@
 """From w* to equilibrium: the step follows the curvature, the virial says when to stop.
 
 Starting all chains at w*, the step size is ramped up from 1/50 of its first guess while power
-iteration follows the largest curvature at the chains' own positions. Burn-in ends when two
-relaxation times of the slowest mode have passed, the virial (V + R)/D of the later half agrees
-with its exact expectation 1, and the two quarters of that half agree on R = γ‖δ‖². Drift of the
-loss, R-hat and the loss's ESS cannot replace the virial: they are blind to slow modes.
+iteration follows the largest curvature at the chains' own positions. Burn-in ends when one and a
+half relaxation times of the slowest mode have passed (3/√γ at critical friction), the virial
+(V + R)/D of the later half agrees with its exact expectation 1, and the two quarters of that half
+agree on R = γ‖δ‖². Drift of the loss, R-hat and the loss's ESS cannot replace the virial: they are
+blind to slow modes.
 """
 
 from dataclasses import dataclass
