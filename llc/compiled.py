@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cached_property, partial
+from itertools import compress
 from operator import attrgetter
 from typing import Any
 
@@ -71,16 +72,19 @@ class Compiled:
 
     def __call__(self, *args: Tensor | None) -> tuple[Tensor, ...]:
         """Return what the function returns."""
+        return self.bind(*args)(*args)
+
+    def bind(self, *args: Tensor | None) -> Program:
+        """Return what runs for arguments of these shapes, to be called with such arguments."""
         if self.mode == "off" or _PLAINLY.get():
-            return self._function(*args)
+            return self._function
         key = tuple(None if a is None else (a.shape, a.dtype) for a in args)
         call = self._calls.get(key)
-        if call is None and self.mode == "auto" and _is_large(args):
-            return self._function(*args)
         if call is None:
+            if self.mode == "auto" and _is_large(args):
+                return self._function
             call = self._calls[key] = self._prepare(args)
-        with torch.no_grad():
-            return call(*[a for a in args if a is not None])
+        return call
 
     @property
     def how(self) -> str:
@@ -89,11 +93,13 @@ class Compiled:
         return names[-1] if names else "off"
 
     def _prepare(self, args: tuple[Tensor | None, ...]) -> "_Call":
+        there = [a is not None for a in args]
+
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             rest = iter(tensors)
-            return tuple(self._function(*[None if a is None else next(rest) for a in args]))
+            return tuple(self._function(*[next(rest) if given else None for given in there]))
 
-        return _Call(function, [a for a in args if a is not None], self.mode, self.notes)
+        return _Call(function, [a for a in args if a is not None], there, self.mode, self.notes)
 
 
 def _is_large(args: tuple[Tensor | None, ...]) -> bool:
@@ -103,10 +109,18 @@ def _is_large(args: tuple[Tensor | None, ...]) -> bool:
 class _Call:
     """What runs for one set of shapes."""
 
-    def __init__(self, function: Program, args: list[Tensor], mode: str, notes: list[str]) -> None:
+    def __init__(
+        self,
+        function: Program,
+        args: list[Tensor],
+        there: list[bool],
+        mode: str,
+        notes: list[str],
+    ) -> None:
         self.how = "off"
         self._run = function
         self._notes = notes
+        self._there = None if all(there) else there
         self._left = math.inf
         self._recording: _Recording | None = None
         self._constants: list[Tensor] = []
@@ -129,12 +143,14 @@ class _Call:
         elif mode == "auto":
             self._left = COMPILING / recording.saving
 
-    def __call__(self, *args: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, *args: Tensor | None) -> tuple[Tensor, ...]:
+        given: Any = args if self._there is None else tuple(compress(args, self._there))
         self._left -= 1
         if self._left <= 0:
             self._left = math.inf
-            self._fuse(list(args))
-        return self._run(*args)
+            self._fuse(list(given))
+        with torch.no_grad():
+            return self._run(*given)
 
     def _fuse(self, args: list[Tensor]) -> None:
         assert self._recording is not None

@@ -200,7 +200,7 @@ REFUSED = {
     "no whole number": ([*ESTIMATE, "--chains", "2.5"], ["chains", "2.5", "--help"]),
     "negative": ([*ESTIMATE, "--gamma", "-1"], ["gamma", "-1", "above 0"]),
     "value missing": ([*ESTIMATE, "--gamma"], ["gamma", "--help"]),
-    "unknown sampler": ([*ESTIMATE, "--sampler", "hmc"], ["sampler", "hmc", "kinetic"]),
+    "unknown sampler": ([*ESTIMATE, "--sampler", "gibbs"], ["sampler", "gibbs", "kinetic"]),
     "unknown device": ([*ESTIMATE, "--device", "warp"], ["device", "warp"]),
     "batch too large": ([*ESTIMATE, "--batch-size", "61"], ["61", "60"]),
     "no --task": (["estimate", "step_1.pt"], ["--task", "estimate --help"]),

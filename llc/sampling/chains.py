@@ -123,12 +123,17 @@ class Stepper:
             mode = self.posterior.surface.execution.compile
             self._programs[key] = Compiled(partial(self._flat_step, tuning), mode)
         program, numbers = self._programs[key], tuning.numbers
+        bound: Any = None
 
         def step(state: Any, batch: Tensor | None, noise: Tensor) -> tuple[Any, StepInfo]:
-            self._state = type(state)
-            out = program(batch, noise, *numbers, *state)
-            width = len(state)
-            return self._state(*out[:width]), StepInfo(*out[width:])
+            nonlocal bound
+            kind, width = type(state), len(state)
+            if bound is None:
+                # Shapes stay the same as long as a kernel lives.
+                self._state = kind
+                bound = program.bind(batch, noise, *numbers, *state)
+            out = bound(batch, noise, *numbers, *state)
+            return kind(*out[:width]), StepInfo(*out[width:])
 
         return kernel._replace(step=step)
 
