@@ -124,6 +124,20 @@ class Walk:
             # It grows as chains leave w*, where noiseless labels have none: weigh the recent.
             self.gradient_noise += 0.5 * (seen - self.gradient_noise)
 
+    def hot(self) -> float:
+        """What the virial is in equilibrium at the present step, minibatch noise included.
+
+        A mode's variance is too large by (h²/4a)·coth(Γh/2)·Σ_ii, or (ε/4a)·Σ_ii at first order,
+        whatever its curvature a, which adds up to a quarter of the same with trΣ over D.
+        """
+        t = self.tuning
+        if not self.scheme.heats or t.step_size == 0:
+            return 1.0
+        size = t.step_size
+        if self.scheme.friction:
+            size = t.step_size**2 / math.tanh(t.friction * t.step_size / 2)
+        return 1 + size * self.gradient_noise / (4 * self.posterior.dimension)
+
     def settle(self, half: Draws | None) -> int:
         """Fix friction and step for production, heat by minibatch noise kept below its limit.
 

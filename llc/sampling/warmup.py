@@ -110,9 +110,9 @@ def warm_up(
         next_check = int(CHECK_GROWTH * taken)
         kept = Draws.join(blocks[len(blocks) // 2 :]).chains(~gone)
         enough = taken >= LEAST_STEPS and elapsed >= RELAXATIONS
-        if steps is None and enough and _in_equilibrium(kept, posterior.dimension):
+        if steps is None and enough and _in_equilibrium(kept, posterior.dimension, walk.hot()):
             break
-    cooling = min(walk.settle(kept), total)
+    cooling = min(walk.settle(kept), most)
     if cooling:
         kernel = stepper.kernel(walk.tuning, chains)
         walk.state, _ = advance(kernel, walk.state, streams, cooling)
@@ -129,11 +129,12 @@ def warm_up(
     )
 
 
-def _in_equilibrium(half: Draws, dimension: int) -> bool:
-    """Whether the later half of a warm-up looks like equilibrium."""
+def _in_equilibrium(half: Draws, dimension: int, hot: float) -> bool:
+    """Whether the later half of a warm-up looks like equilibrium, its virial between 1 and hot."""
     virial = half.virial(dimension)
     middle = half.length // 2
     drift = abs(half.spread[:, middle:].mean() - half.spread[:, :middle].mean())
     tolerance = SPREAD_TOLERANCE * dimension + 2 * virial_error(half.spread)
-    arrived = abs(virial.mean() - 1) <= VIRIAL_TOLERANCE + virial_error(virial)
+    slack = VIRIAL_TOLERANCE + virial_error(virial)
+    arrived = 1 - slack <= virial.mean() <= hot + slack
     return bool(arrived and drift <= tolerance)
