@@ -23,20 +23,20 @@ def exact():
     return (N_BETA * well(w) * weight).sum() / weight.sum()
 
 
-def error(sampler, step, seed=1):
+def error(sampler, step, seed=1, draws=DRAWS, **choices):
     """Error of E[nβL] over independent walkers, and its standard error."""
     task = llc.Task(Vector([0.0]), potential=lambda m: well(m.w).sum())
     posterior = posterior_of(task, N_BETA, GAMMA)
-    kernel = kernel_of(sampler, posterior, step, GAMMA**0.5)
+    kernel = kernel_of(sampler, posterior, step, GAMMA**0.5, **choices)
     generator = torch.Generator().manual_seed(seed)
     state = kernel.init(posterior.start(WALKERS))
     total = torch.zeros(WALKERS, dtype=torch.float64)
-    for number in range(BURN_IN + DRAWS):
-        noise = torch.randn(WALKERS, 1, generator=generator, dtype=torch.float64)
+    for number in range(BURN_IN + draws):
+        noise = torch.randn(WALKERS, kernel.noise_size(1), generator=generator, dtype=torch.float64)
         state, info = kernel.step(state, None, noise)
         if number >= BURN_IN:
             total += info.rise
-    means = (total / DRAWS).numpy()
+    means = (total / draws).numpy()
     return means.mean() - exact(), means.std() / WALKERS**0.5
 
 
