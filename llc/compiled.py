@@ -156,7 +156,11 @@ class _Call:
         assert self._recording is not None
         try:
             program = partial(self._recording.fused, *self._constants)
-            if not _agree(program, self._run, args, FUSED_ROUNDINGS):
+            # Compiling happens at the first call, and warns of torch's own affairs.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                agree = _agree(program, self._run, args, FUSED_ROUNDINGS)
+            if not agree:
                 raise ValueError("compiled values differ from those of the recording")
         except Exception as error:  # no compiler on this machine, or an operation it lacks
             self._notes.append(f"not compiled: {_short(error)}")
@@ -184,9 +188,7 @@ class _Recording:
     @cached_property
     def fused(self) -> Program:
         """The graph through ``torch.compile``."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.compile(self._graph, dynamic=False, fullgraph=True)
+        return torch.compile(self._graph, dynamic=False, fullgraph=True)
 
 
 def _record(function: Program, args: list[Tensor]) -> tuple[_Recording, list[Tensor]]:
@@ -198,6 +200,7 @@ def _record(function: Program, args: list[Tensor]) -> tuple[_Recording, list[Ten
     from torch.fx.experimental.proxy_tensor import make_fx
 
     graph: Any = make_fx(function)(*args)
+    _refuse_shapes_by_value(graph)
     constants = _lift_constants(graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
@@ -208,6 +211,22 @@ def _record(function: Program, args: list[Tensor]) -> tuple[_Recording, list[Ten
             _RECORDINGS.pop(next(iter(_RECORDINGS)))
         _RECORDINGS[key] = _Recording(graph, [*constants, *args])
     return _RECORDINGS[key], constants
+
+
+def _refuse_shapes_by_value(graph: Any) -> None:
+    """Refuse operations whose result has a shape that depends on values, as ``x[mask]`` has.
+
+    A recording would keep the shapes of the batch it was made with.
+    """
+    for node in graph.graph.nodes:
+        if torch.Tag.dynamic_output_shape not in getattr(node.target, "tags", ()):
+            continue
+        if str(node.target).startswith("aten.index.Tensor"):
+            # Whole numbers pick as many as they are; only masks do not.
+            kinds = {i.meta["val"].dtype for i in node.args[1] if i is not None}
+            if not kinds & {torch.bool, torch.uint8}:
+                continue
+        raise ValueError(f"{node.target} gives a shape that depends on values")
 
 
 def _lift_constants(graph: Any) -> list[Tensor]:
@@ -222,6 +241,9 @@ def _lift_constants(graph: Any) -> list[Tensor]:
                 inputs[node.target] = graph.graph.placeholder(f"constant_{len(inputs)}")
         node.replace_all_uses_with(inputs[node.target])
         graph.graph.erase_node(node)
+    for name in constants:
+        # Kept for other checkpoints, a graph must not keep the data of this one.
+        delattr(graph, name)
     return list(constants.values())
 
 
@@ -265,4 +287,4 @@ def _elsewhere(tensor: Tensor) -> Tensor:
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:240]}"

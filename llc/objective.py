@@ -122,7 +122,11 @@ class Objective:
                 self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
             ),
         ):
-            return functional_call(self.module, params, (batch,))
+            found = functional_call(self.module, params, (batch,))
+        if self.is_half and isinstance(found, Tensor) and found.is_floating_point():
+            # Differences of losses are small: they are not taken in half precision.
+            return found.to(torch.promote_types(found.dtype, torch.float32))
+        return found
 
     @torch.no_grad()
     def _check_twice(self) -> None:

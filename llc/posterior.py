@@ -62,6 +62,11 @@ class Posterior:
         gradient = here.gradient - both.gradient[chains:] + full
         return here._replace(gradient=gradient)
 
+    def prepare(self) -> None:
+        """Compute once what every evaluation needs, so that no recording has it inside."""
+        if self.control_variate:
+            _ = self._full_gradient
+
     @cached_property
     def _full_gradient(self) -> Tensor:
         """∇L(w*) over all data, one row, or one for each of a stack's chains."""

@@ -118,6 +118,7 @@ class Stepper:
         kernel = self.plain(tuning)
         if not self.scheme.recordable or not self.posterior.surface.fits(chains):
             return kernel
+        self.posterior.prepare()
         key = (tuning.leaps, tuning.frozen)
         if key not in self._programs:
             mode = self.posterior.surface.execution.compile

@@ -23,7 +23,6 @@ DEFAULT_BUDGET = 100_000
 FULL_BATCH_UP_TO = 4096
 MINIBATCH = 512
 BATCH_GROWTH = 4
-MOST_STRAIN = 4.0
 MOST_ESCAPES = 4
 AUDIT_PROBES = 5
 COLD_PROBES = 15
@@ -124,12 +123,12 @@ def sample_stack(posterior: Posterior, settings: Settings, report: Report) -> li
             step_size=settings.step_size,
             curvature=curvature,
             steps=settings.burn_in,
-            most=max(1, left // (2 * chains * posterior.cost)),
+            budget=left // 2,
+            growing=settings.batch_size is None and batch_size not in (None, FULL_BATCH_UP_TO),
             report=report,
         )
         spent += warm.evaluations
-        fixed = settings.batch_size is not None or batch_size in (None, FULL_BATCH_UP_TO)
-        if not fixed and warm.strain > MOST_STRAIN and spent <= budget // 2:
+        if warm.growing and spent <= budget // 2:
             batch_size = min(BATCH_GROWTH * (batch_size or 0), FULL_BATCH_UP_TO)
             continue
         # Exact samplers take several gradients a draw, control variates two.
@@ -172,7 +171,9 @@ def _samples(
         stiffness = audit.largest * tuning.step_size**scheme.power
     if not gone.any():
         noise, llc = float(audit.noise[chains].mean()), float(draws.rise.mean())
-        heat = _heat(tuning.step_size, friction, noise, llc) if scheme.heats else math.nan
+        # What a thermostat leaves of the heat has no closed form.
+        known = scheme.heats or batch_size is None
+        heat = _heat(tuning.step_size, friction, noise, llc) if known else math.nan
     if scheme.exact and not gone.all():
         acceptance = float(draws.acceptance[~gone].mean())
     return Samples(
@@ -198,7 +199,7 @@ class _Audit(NamedTuple):
 
     Attributes:
         largest: largest curvature there.
-        noise: tr Cov(nβ∇L_B) there, ``(chains,)``; 0 on all data.
+        noise: tr P·Cov(nβ∇L_B) there, ``(chains,)``, P the preconditioner; 0 on all data.
         evaluations: gradients spent on finding out.
     """
 
@@ -229,6 +230,7 @@ def _audit(posterior: Posterior, warm: WarmUp, streams: Streams, settings: Setti
     for number in range(1, rounds + 1):
         gradient = probe.iterate(here, streams.batch(), scale).gradient
         if streams.batches is not None:
+            gradient = gradient if scale is None else scale * gradient
             step = gradient - mean
             mean = mean + step / number
             squares = squares + ((gradient - mean) * step).sum(1)

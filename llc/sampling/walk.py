@@ -20,6 +20,7 @@ PROBE_EVERY = 10
 RAMP_FROM = 1 / 50
 RAMP = 1.1
 HEAT_LIMIT = 0.02
+MOST_WARM_HEAT = 0.2
 COOLINGS = 3
 RETREAT = 16.0
 LEAST_ACCEPTANCE = 0.6
@@ -44,7 +45,6 @@ class Walk:
         self.scheme = stepper.scheme
         self.evaluations = 0
         self.gradient_noise = 0.0
-        self.strain = 1.0
         self.given = step_size
         self.chains = chains
         self.caution = 1.0
@@ -100,6 +100,8 @@ class Walk:
             if batch is not None and number % PROBE_EVERY == 0:
                 self._measure_noise(self.state.displacement, here.gradient)
             self._set_step(min(RAMP * self.tuning.step_size, self._aim()))
+            if self.hot() > 1 + MOST_WARM_HEAT:
+                self._cool(4 * MOST_WARM_HEAT * self.posterior.dimension / self.gradient_noise)
         self.evaluations += cost
         noise = self.streams.step_noise(kernel)
         self.state, info = kernel.step(self.state, batch, noise)
@@ -116,27 +118,36 @@ class Walk:
             self.caution = min(RAMP * self.caution, 1.0)
 
     def _measure_noise(self, displacement: Tensor, gradient: Tensor) -> None:
-        """Two independent batches at the same place: E‖g₁ − g₂‖² = 2 tr Σ."""
+        """Two independent batches at the same place: E‖√P(g₁ − g₂)‖² = 2 tr PΣ."""
         other = self.posterior.evaluate(displacement, self.streams.batch()).gradient
         self.evaluations += self.chains * self.posterior.cost
-        seen = ((gradient - other) ** 2).sum(1).mean().item() / 2
+        scale = self._scale()
+        difference = gradient - other if scale is None else scale * (gradient - other)
+        seen = (difference**2).sum(1).mean().item() / 2
         if math.isfinite(seen):
             # It grows as chains leave w*, where noiseless labels have none: weigh the recent.
             self.gradient_noise += 0.5 * (seen - self.gradient_noise)
 
+    def _coupling(self) -> float:
+        """h²·coth(Γh/2), or ε at first order: what noise in the gradient is multiplied by."""
+        t = self.tuning
+        if not self.scheme.heats or t.step_size == 0:
+            return 0.0
+        if not self.scheme.friction:
+            return t.step_size
+        return t.step_size**2 / math.tanh(t.friction * t.step_size / 2)
+
     def hot(self) -> float:
         """What the virial is in equilibrium at the present step, minibatch noise included.
 
-        A mode's variance is too large by (h²/4a)·coth(Γh/2)·Σ_ii, or (ε/4a)·Σ_ii at first order,
-        whatever its curvature a, which adds up to a quarter of the same with trΣ over D.
+        A mode's variance is too large by a quarter of the coupling times Σ_ii/a, whatever its
+        curvature a, which adds up to a quarter of the coupling times trΣ/D.
         """
-        t = self.tuning
-        if not self.scheme.heats or t.step_size == 0:
-            return 1.0
-        size = t.step_size
-        if self.scheme.friction:
-            size = t.step_size**2 / math.tanh(t.friction * t.step_size / 2)
-        return 1 + size * self.gradient_noise / (4 * self.posterior.dimension)
+        return 1 + self._coupling() * self.gradient_noise / (4 * self.posterior.dimension)
+
+    def too_hot(self, llc: float) -> bool:
+        """Whether noise raises an LLC by half as much again as it may."""
+        return self._coupling() * self.gradient_noise / 8 > 1.5 * HEAT_LIMIT * max(llc, 0.5)
 
     def settle(self, half: Draws | None) -> int:
         """Fix friction and step for production, heat by minibatch noise kept below its limit.
@@ -161,26 +172,34 @@ class Walk:
         self.tuning = self.tuning._replace(friction=factor * gamma**0.5)
         if self.gradient_noise == 0 or self.given is not None or not self.scheme.heats:
             return 0
-        free = self._pace(gamma)
-        self._cool(float(x.mean()))
-        self.strain = self._pace(gamma) / free
-        return math.ceil(COOLINGS * self._pace(factor**2 * gamma)) if self.strain > 1 else 0
+        # Of which the draws so far have more than their share.
+        excess = self._coupling() * self.gradient_noise / 8
+        cold = max(float(x.mean()) ** 2 / (float(x.mean()) + excess), 0.5)
+        self._cool(8 * HEAT_LIMIT * cold / self.gradient_noise)
+        return math.ceil(COOLINGS * self._pace(factor**2 * gamma)) if self.strain() > 1 else 0
+
+    def strain(self) -> float:
+        """How many times slower chains move than they would without minibatch noise."""
+        if self.probe is None or self.gradient_noise == 0:
+            return 1.0
+        free = self.tuning._replace(step_size=self._aim())
+        if self.scheme.friction:
+            free = free._replace(friction=WARM_FRICTION * self.posterior.gamma**0.5)
+        return self.scheme.relaxation(self.tuning) / self.scheme.relaxation(free)
 
     def _pace(self, curvature: float) -> float:
         """Steps in which a mode of given curvature relaxes at the present step and friction."""
         return self.scheme.relaxation(self.tuning._replace(gamma=curvature))
 
-    def _cool(self, llc: float) -> None:
-        """Lower the step, or raise friction, until heat is below its limit."""
-        # Of h²·coth(Γh/2) or, first order, of ε: heat is an eighth of it times noise over λ̂.
-        allowed = 8 * HEAT_LIMIT * max(llc, 0.5) / self.gradient_noise
+    def _cool(self, most: float) -> None:
+        """Lower the step, or raise friction, until the coupling to noise is at most so much."""
         if not self.scheme.friction:
-            self._set_step(min(self.tuning.step_size, allowed))
+            self._set_step(min(self.tuning.step_size, most))
             return
-        self._set_step(min(self.tuning.step_size, (allowed / 1.05) ** 0.5))
-        coth = allowed / self.tuning.step_size**2
+        self._set_step(min(self.tuning.step_size, (most / 1.05) ** 0.5))
+        coth = most / self.tuning.step_size**2
         needed = 2 * math.atanh(1 / coth) / self.tuning.step_size
-        self.tuning = self.tuning._replace(friction=max(self.tuning.friction, needed))
+        self._set_step(self.tuning.step_size, friction=max(self.tuning.friction, needed))
 
     def retreat(self) -> None:
         """Restart at w* as if the curvature were sixteen times what was seen."""

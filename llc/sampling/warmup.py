@@ -28,6 +28,8 @@ RELAXATIONS = 1.5
 VIRIAL_TOLERANCE = 0.05
 SPREAD_TOLERANCE = 0.05
 RESCUES = 5
+COOLINGS = 4
+MOST_STRAIN = 4.0
 
 
 @dataclass
@@ -41,7 +43,8 @@ class WarmUp:
         steps: steps taken, a chain.
         evaluations: gradient evaluations, all chains together.
         curvature: the probe, warm, for an audit of the step later on; None with a given step.
-        strain: how many times slower chains move than without minibatch noise; 1 on all data.
+        growing: whether a larger batch should be tried: minibatch noise slows the chains more than
+            fourfold.
     """
 
     state: Any
@@ -50,7 +53,7 @@ class WarmUp:
     steps: int
     evaluations: int
     curvature: CurvatureProbe | None
-    strain: float
+    growing: bool
 
 
 def warm_up(
@@ -63,7 +66,8 @@ def warm_up(
     step_size: float | None,
     curvature: float,
     steps: int | None,
-    most: int,
+    budget: int,
+    growing: bool,
     report: Report,
 ) -> WarmUp:
     """Bring chains from w* to equilibrium and settle the step.
@@ -77,17 +81,22 @@ def warm_up(
         step_size: a given step, used as it is; None follows the curvature.
         curvature: least curvature to assume, from an earlier try that lost chains.
         steps: length when it is given; None lets the virial decide.
-        most: longest warm-up in steps a chain when ``steps`` is None.
+        budget: most gradients of all chains when ``steps`` is None.
+        growing: whether a larger batch may be tried, and this warm-up ended for it.
         report: progress callback.
     """
     stepper = Stepper(posterior, scheme)
     walk = Walk(posterior, stepper, streams, seed, chains, step_size, curvature)
+    most = max(1, budget // (chains * posterior.cost))
     limit = most if steps is None else steps
+    strained = False
     blocks: list[Draws] = []
     kept: Draws | None = None
     taken, total, next_check, elapsed, rescues = 0, 0, 0, 0.0, 0
     while taken < limit and total < max(limit, most):
-        length = min(BLOCK, limit - taken)
+        if steps is None and total and walk.evaluations >= budget:
+            break
+        length = min(max(1, BLOCK // walk.tuning.leaps), limit - taken)
         recorder = Recorder(length)
         for _ in range(length):
             recorder.add(walk.step(taken))
@@ -108,16 +117,24 @@ def warm_up(
         if taken < max(next_check, 2 * BLOCK) and taken < limit:
             continue
         next_check = int(CHECK_GROWTH * taken)
+        strained = growing and walk.strain() > MOST_STRAIN
+        if strained:
+            break
         kept = Draws.join(blocks[len(blocks) // 2 :]).chains(~gone)
         enough = taken >= LEAST_STEPS and elapsed >= RELAXATIONS
         if steps is None and enough and _in_equilibrium(kept, posterior.dimension, walk.hot()):
             break
-    cooling = min(walk.settle(kept), most)
-    if cooling:
+    for _ in range(0 if strained else COOLINGS):
+        cooling = min(walk.settle(kept), max(most - total, 0))
+        if not cooling:
+            break
         kernel = stepper.kernel(walk.tuning, chains)
-        walk.state, _ = advance(kernel, walk.state, streams, cooling)
+        walk.state, cooled = advance(kernel, walk.state, streams, cooling)
         total += cooling
         walk.evaluations += cooling * chains * posterior.cost
+        kept = cooled.window(cooling // 2)
+        if not walk.too_hot(float(kept.rise.mean())):
+            break
     return WarmUp(
         walk.state,
         walk.tuning,
@@ -125,7 +142,7 @@ def warm_up(
         total,
         walk.evaluations,
         walk.probe,
-        walk.strain,
+        strained or (growing and walk.strain() > MOST_STRAIN),
     )
 
 
@@ -134,7 +151,8 @@ def _in_equilibrium(half: Draws, dimension: int, hot: float) -> bool:
     virial = half.virial(dimension)
     middle = half.length // 2
     drift = abs(half.spread[:, middle:].mean() - half.spread[:, :middle].mean())
-    tolerance = SPREAD_TOLERANCE * dimension + 2 * virial_error(half.spread)
+    size = max(dimension, half.spread.mean())
+    tolerance = SPREAD_TOLERANCE * size + 2 * virial_error(half.spread)
     slack = VIRIAL_TOLERANCE + virial_error(virial)
     arrived = 1 - slack <= virial.mean() <= hot + slack
     return bool(arrived and drift <= tolerance)

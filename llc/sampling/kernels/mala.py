@@ -39,7 +39,7 @@ def build(evaluate: Evaluate, numbers: Numbers) -> Kernel:
         there = evaluate(proposed, batch)
         # The kick that would lead back; its square is compared by a product, without cancellation.
         back = delta - proposed + half * (there.gradient + gamma * proposed)
-        back = back / amplitude
+        back = torch.where(amplitude > 0, back / amplitude, kick)
         before = observe(Evaluation(state.rise, 0 * state.rise, state.gradient), delta, gamma)
         after = observe(there, proposed, gamma)
         log_ratio = (
