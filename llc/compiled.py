@@ -174,13 +174,17 @@ class _Recording:
     def __init__(self, graph: Any, args: list[Tensor]) -> None:
         self._graph = graph
         self.saving = _saving(graph)
+        for node in graph.graph.nodes:
+            node.meta.clear()
         self.replay: Program
         try:
             with warnings.catch_warnings(), torch.no_grad():
                 # Deprecated in favour of torch.compile, which cannot do this: the same kernels,
                 # in the same order, in a fiftieth of a second. The graph serves too, slower.
                 warnings.simplefilter("ignore")
-                program: Any = torch.jit.trace(graph, tuple(args), check_trace=False)
+                program: Any = torch.jit.trace(
+                    graph, tuple(args), check_trace=False, _store_inputs=False
+                )
             self.replay = program
         except Exception:  # an operation that TorchScript does not know
             self.replay = graph
