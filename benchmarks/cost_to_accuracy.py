@@ -8,11 +8,11 @@ error of 2 %. It stops by itself; all it spends counts: set-up, compilation with
 warm-up, curvature probes, proof of equilibrium. "miss" where |C − B| > 5 % all the same.
 
 devinterp 1.3.2 (SGLD) and our own plain SGLD: every step of a half-decade grid runs for --limit
-seconds, and the best is chosen *knowing B*: the time that counts is the first t after which, up to
-the end of the run, |C − B| ≤ 5 % and MCSE ≤ 2 % of B by the draws up to t, with the first 1/4, 1/2
-or 3/4 of them dropped, whichever is best in hindsight. No user can do that: neither the other steps
-of the grid nor the checks that would be needed without B count; what the grid took is in a column
-of its own. devinterp's loader hands out batches by one indexing, its baseline is the loss at w* on
+seconds, give or take a tenth, and the best is chosen *knowing B*: the time that counts is the first
+t after which, up to the end of the run, |C − B| ≤ 5 % and MCSE ≤ 2 % of B by the draws up to t, with
+the first 1/4, 1/2 or 3/4 of them dropped, whichever is best in hindsight. No user can do that:
+neither the other steps of the grid nor the checks that would be needed without B count; what the
+grid took is in a column of its own. devinterp's loader hands out batches by one indexing, its baseline is the loss at w* on
 all data (see `accuracy/devinterp1.py`). A run that never arrives counts as --limit, "> limit".
 
 Ratios are seconds of the rival over seconds of ours, medians over seeds; "≥" where the rival did
@@ -70,6 +70,15 @@ class Trace(NamedTuple):
     rise: np.ndarray
     seconds: float
     seconds_per_draw: float
+
+    def within(self, limit: float) -> "Trace":
+        """What had been drawn by then, where the pilot was too hopeful."""
+        surplus = max(0, math.ceil((self.seconds - limit) / max(self.seconds_per_draw, 1e-9)))
+        kept = max(LEAST, self.rise.shape[1] - surplus)
+        cut = self.rise.shape[1] - kept
+        return self._replace(
+            rise=self.rise[:, :kept], seconds=self.seconds - cut * self.seconds_per_draw
+        )
 
 
 # --- one run each, in a process of its own ---------------------------------------------------
@@ -146,7 +155,7 @@ def plain(name: str, cache: Path, kind: str, step: float, limit: float, seed: in
     e, seconds = timed(draws)
     # Diverged chains are left out by llc; here they are a failure.
     rise = np.full((CHAINS, draws), np.nan) if e.diverged else np.asarray(e.trace)
-    return Trace(rise, seconds, max(seconds - start, 0.0) / draws)
+    return Trace(rise, seconds, max(seconds - start, 0.0) / draws).within(1.1 * limit)
 
 
 def rival(
@@ -164,7 +173,7 @@ def rival(
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         kept = np.load(out)
         seconds = float(kept["seconds"])
-        return Trace(kept["rise"], seconds, seconds / kept["rise"].shape[1])
+        return Trace(kept["rise"], seconds, seconds / kept["rise"].shape[1]).within(1.1 * limit)
 
 
 # --- the rule --------------------------------------------------------------------------------

@@ -75,10 +75,12 @@ def run(target: targets.Target, step: float, draws: int, seed: int) -> np.ndarra
     loss, settings = target.loss, {"lr": step, "nbeta": target.n_beta, "localization": target.gamma}
     with torch.no_grad():
         at_centre = loss(target.model, target.data).double().mean().item()
+    # devinterp builds loaders of its own for a seed, which stack what was whole: pass it by.
+    whole = target.data if target.batch_size is None else None
     summary = estimate_learning_coeff_with_summary(
         target.model,
         loader_of(target),
-        evaluate=lambda model, batch: loss(model, batch).mean(),
+        evaluate=lambda model, batch: loss(model, batch if whole is None else whole).mean(),
         sampling_method=SGLD,
         optimizer_kwargs=settings,
         num_draws=draws,
