@@ -9,11 +9,11 @@ warm-up, curvature probes, proof of equilibrium. "miss" where |C − B| > 5 % al
 
 devinterp 1.3.2 (SGLD) and our own plain SGLD: every step of a half-decade grid runs for --limit
 seconds, give or take a tenth, and the best is chosen *knowing B*: the time that counts is the first
-t after which, up to the end of the run, |C − B| ≤ 5 % and MCSE ≤ 2 % of B by the draws up to t, with
-the first 1/4, 1/2 or 3/4 of them dropped, whichever is best in hindsight. No user can do that:
-neither the other steps of the grid nor the checks that would be needed without B count; what the
-grid took is in a column of its own. devinterp's loader hands out batches by one indexing, its baseline is the loss at w* on
-all data (see `accuracy/devinterp1.py`). A run that never arrives counts as --limit, "> limit".
+t after which, up to the end of the run, |C − B| ≤ 5 % and MCSE ≤ 2 % of B by the draws up to t, the
+first 1/4, 1/2 or 3/4 of them dropped, whichever is best in hindsight. No user can do that: neither
+the other steps of the grid nor the checks that would be needed without B count; what the grid took
+is in a column of its own. devinterp's loader hands out batches by one indexing, its baseline is the
+loss at w* on all data (see `accuracy/devinterp1.py`). A run that never arrives counts as --limit, "> limit".
 
 Ratios are seconds of the rival over seconds of ours, medians over seeds; "≥" where the rival did
 not arrive. Where ours misses in half of the seeds or more it counts as --limit at least. One
