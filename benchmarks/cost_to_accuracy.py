@@ -28,7 +28,7 @@ Result: pieced together from four runs, --limit 10 (first three rows), 8 and 3 (
 tests running beside the middle ones: factors of two are uncertain. Missing: grokked, minibatch
 regression, and the ReLU net, whose reference did not converge. devinterp 1.3.2 with its step known
 beforehand takes 1 to 5 times as long as ours, or does not arrive; on the memorising network it takes
-a third. With its grid counted it takes 5 to 60 times as long. The goal, 20 times without the grid
+a third. With its grid counted it takes 4 to 50 times as long (a matter of --limit). The goal, 20 times without the grid
 and nowhere slower, is not reached. Columns: ours | devinterp | own plain SGLD.
 
     quadratic 1e6          50   23.64 |   2.6  -1.0%  1.9%     78k  40% ok          |    3e-06  > 10 (-10%) ≥3.8     34 |    3e-06  > 10 (-12%) ≥3.8      3
