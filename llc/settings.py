@@ -117,7 +117,7 @@ class Settings:
             value = getattr(self, f.name)
             shown = "auto" if value is None else f"{value:.6g}" if _is_real(value) else str(value)
             why = self.reasons.get(f.name)
-            lines.append(f"{f.name:<15} {shown}" + (f"  ({why})" if why else ""))
+            lines.append(f"{f.name:<12} {shown}" + (f"  ({why})" if why else ""))
         return "\n".join(lines)
 
 
