@@ -119,7 +119,8 @@ class Stepper:
         if not self.scheme.recordable or not self.posterior.surface.fits(chains):
             return kernel
         self.posterior.prepare()
-        key = (tuning.leaps, tuning.frozen)
+        # Only a preconditioner's step is another one once it has stopped to adapt.
+        key = (tuning.leaps, tuning.frozen and self.scheme.scale is not None)
         if key not in self._programs:
             mode = self.posterior.surface.execution.compile
             self._programs[key] = Compiled(partial(self._flat_step, tuning), mode)
