@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llc import plot
+    from llc import plot, truths
     from llc.calibration import calibrate
     from llc.checkpoints import load_weights
     from llc.errors import InputError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llc.settings import Settings
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
+    from llc.validation import Validation, validate
 
 # Loaded on first use: torch takes seconds to import, and `rlct --help` needs none of it.
 _HOMES = {
@@ -35,11 +36,13 @@ _HOMES = {
     "Settings": "llc.settings",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
+    "Validation": "llc.validation",
     "Verdict": "llc.estimation",
     "calibrate": "llc.calibration",
     "estimate": "llc.estimator",
     "load_weights": "llc.checkpoints",
     "trace": "llc.trajectory",
+    "validate": "llc.validation",
 }
 __all__ = [
     "Estimate",
@@ -49,18 +52,21 @@ __all__ = [
     "Settings",
     "Task",
     "Trajectory",
+    "Validation",
     "Verdict",
     "calibrate",
     "estimate",
     "load_weights",
     "plot",
     "trace",
+    "truths",
+    "validate",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plot":
-        return importlib.import_module("llc.plot")
+    if name in ("plot", "truths"):
+        return importlib.import_module(f"llc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'llc' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,6 +1,6 @@
 """``rlct``: one place for parsing, errors and exit codes.
 
-Exit codes: 0 done; 1 the verdict failed and ``--strict`` was given; 2 bad input, told in one
+Exit codes: 0 done; 1 the verdict failed and ``--strict`` was given, or a validation did not pass; 2 bad input, told in one
 sentence on standard error; 130 interrupted.
 """
 
@@ -15,6 +15,7 @@ from llc.errors import InputError
 
 __all__ = ["main"]
 
+COMMANDS = ("estimate", "demo", "validate")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -45,12 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: object) -> int:
     """Dispatch; each command's module is imported only when it runs."""
-    from llc.cli.options import Demo, Estimate
+    from llc.cli.options import Demo, Estimate, Validate
 
     if isinstance(options, Estimate):
         from llc.cli import estimate
 
         return estimate.run(options)
+    if isinstance(options, Validate):
+        from llc.cli import validate
+
+        return validate.run(options)
     assert isinstance(options, Demo)
     from llc.cli import demo
 
@@ -102,11 +107,11 @@ def _sentence(framed: str, arguments: list[str]) -> str:
     text = re.sub(r"\s+([),])", r"\1", " ".join(" ".join(body).split()))
     command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     help_ = (
-        " ".join(["rlct", command, "--help"]) if command in ("estimate", "demo") else "rlct --help"
+        " ".join(["rlct", command, "--help"]) if command in COMMANDS else "rlct --help"
     )
     unknown = re.match(r"Unrecognized options: (\S+?)(,|$)", text)
-    if unknown and command not in ("estimate", "demo"):
-        return f"unknown command {unknown.group(1)}, expected estimate or demo; see {help_}"
+    if unknown and command not in COMMANDS:
+        return f"unknown command {unknown.group(1)}, expected estimate, demo or validate; see {help_}"
     if unknown:
         return _unknown_flag(unknown.group(1), command, help_)
     text = text.replace("{None}|", "").replace(" (required)", "").rstrip(".")
@@ -118,7 +123,7 @@ def _unknown_flag(flag: str, command: str, help_: str) -> str:
 
     from llc.cli import options
 
-    kinds = {"estimate": options.Estimate, "demo": options.Demo}
+    kinds = {"estimate": options.Estimate, "demo": options.Demo, "validate": options.Validate}
     names = (
         [f"--{f.name.replace('_', '-')}" for f in fields(kinds[command])]
         if command in kinds

@@ -6,11 +6,26 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["Command", "Demo", "Estimate"]
+__all__ = ["Command", "Demo", "Estimate", "Validate"]
 
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
+Sampler = Literal[
+    "auto",
+    "kinetic",
+    "sgld-lm",
+    "sgld",
+    "sgld-rmsprop",
+    "sgld-rmsprop-frozen",
+    "sgnht",
+    "mala",
+    "hmc",
+    "malt",
+    "devinterp-sgld",
+    "devinterp-rmsprop",
+]
 
 
 @dataclass(frozen=True)
@@ -44,20 +59,7 @@ class Estimate:
     """Most gradient evaluations, all chains together (100,000 a chain if left out)."""
     seed: int = 0
     """Seeds every random stream."""
-    sampler: Literal[
-        "auto",
-        "kinetic",
-        "sgld-lm",
-        "sgld",
-        "sgld-rmsprop",
-        "sgld-rmsprop-frozen",
-        "sgnht",
-        "mala",
-        "hmc",
-        "malt",
-        "devinterp-sgld",
-        "devinterp-rmsprop",
-    ] = "auto"
+    sampler: Sampler = "auto"
     """Sampler; auto is kinetic Langevin."""
     behavioural: bool = False
     """Measure towards the checkpoint's own outputs, which makes it a minimum."""
@@ -99,7 +101,37 @@ class Demo:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Validate:
+    """Estimate cases with known answers; print the table of what was found.
+
+    A is the coefficient λ, B the exact expectation at the settings used, C the estimate.
+    """
+
+    full: bool = False
+    """More cases, eight seeds each; without it, the quick suite."""
+    quick: bool = False
+    """The quick suite, two minutes on two cores; it is what runs without flags."""
+    sampler: Sampler = "auto"
+    """Sampler; auto is kinetic Langevin."""
+    budget: OptionalInt = None
+    """Most gradient evaluations of an estimate, all chains together (100,000 a chain if left out)."""
+    precision: float = 0.05
+    """Relative half-width of the 95 % interval to reach."""
+    chains: int = 4
+    """Chains of each estimate."""
+    out: OptionalPath = None
+    """Folder for table, JSON and figure; what is already there is reused."""
+    workers: OptionalInt = None
+    """Processes; one a core, eight at most, if left out."""
+    json: bool = False
+    """Print JSON instead of the table."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Validate, tyro.conf.subcommand("validate")]
 )

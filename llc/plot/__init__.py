@@ -2,5 +2,6 @@
 
 from llc.plot.figures import save
 from llc.plot.trajectory import trajectory
+from llc.plot.validation import validation
 
-__all__ = ["save", "trajectory"]
+__all__ = ["save", "trajectory", "validation"]
