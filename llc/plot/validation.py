@@ -53,12 +53,12 @@ def validation(result: "Validation") -> Any:
             ends = ends * [0.8, 1.25]
             upper.plot(ends, ends, color="black", lw=0.6, zorder=0)
             upper.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+            upper.legend(loc="upper left")
         lower.axhline(0, color="black", lw=0.6, zorder=0)
         lower.axhspan(-5, 5, color=COLOURS["muted"], alpha=0.15, lw=0)
         upper.set_ylabel("estimate C")
         lower.set_ylabel("error (%)")
         lower.set_xlabel("exact expectation B, or λ")
-        upper.legend(loc="upper left")
         s = result.settings
         sampler = s.get("sampler", "auto")
         figure.suptitle(
