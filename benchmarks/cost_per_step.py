@@ -17,20 +17,33 @@ equal work it is the same number. Batches without replacement raise it, on few d
 batch's examples are those not fitted for longest; so devinterp 1 is also run with replacement,
 where nothing is left to differ.
 
-Machine: 2 cores of an AMD EPYC, torch 2.13 CPU, busy with another benchmark on one core
-Date: 2026-11-22
-Command: python benchmarks/cost_per_step.py --devinterp1 PYTHON --canonical PYTHON --quick
-    --case mlp-64 --case linear-500 --ours '{"compile":"inductor"}'
-Result (microseconds a chain-step, one round, good to a third; the full table awaits a quiet run):
+Machine: 2 cores of an AMD EPYC, torch 2.13 CPU
+Date: 2026-11-23
+Command: python benchmarks/cost_per_step.py --devinterp1 PYTHON --devinterp2 PYTHON --canonical
+    PYTHON --ours '{"compile":"trace"}' --ours '{"compile":"inductor"}'
+Result (microseconds a chain-step; ours replayed, and through inductor; the last columns are ratios
+to the better of ours, and ours over bare):
 
-    case        chains  bare  ours (inductor)  devinterp 1.3.2  canonical  ratios
-    mlp-64           1   248              197              726        390    3.7  2.0
-    mlp-64          16   248               84              823        108    9.8  1.3
-    linear-500       1   516              274            2,648        424    9.7  1.5
-    linear-500      16   464               80            1,785        185     22  2.3
+    case             chains  bare   trace  inductor   devin 1   devin 2     canon   dev 1 dev 2 canon  bare
+    mlp-64              1     250     233       160       733     1,199       485     4.6   7.5     3  0.64
+    mlp-64              4     257     117        89       851       832       142     9.6   9.3   1.6  0.35
+    mlp-64             16     411      95        62       799     1,360       152      13    22   2.5  0.15
+    mlp-64             64     429     121        87     1,175     1,083       131      14    12   1.5  0.20
+    mlp-512             1     498     507       460     3,575     1,334       680     7.8   2.9   1.5  0.92
+    mlp-512             4     502     457       436     3,375     1,332       457     7.7   3.1     1  0.87
+    mlp-512            16     494     440       371     2,964     1,236       429       8   3.3   1.2  0.75
+    mlp-512            64     512     602       390     2,610     1,165       442     6.7     3   1.1  0.76
+    linear-500          1     256     326       231     1,896         –       427     8.2     –   1.8  0.90
+    linear-500          4     281     239       167     2,540         –       232      15     –   1.4  0.59
+    linear-500         16     242     191       161     2,328         –       180      14     –   1.1  0.67
+    linear-500         64     275     206       161     2,200         –       183      14     –   1.1  0.59
+    transformer-512     1  29,972  31,183    31,807    32,618    32,631    40,009       1     1   1.3  1.04
+    transformer-512     4  29,813  32,722    26,234    33,394    35,158    37,474     1.3   1.3   1.4  0.88
 
-Before steps were recorded ours took 2,424 and 270 on mlp-64, 2,236 and 425 on linear-500.
-"""
+Ten times devinterp 1.3.2 is reached on the small models from 4 chains on (mlp-64, linear-500), 7 to
+8 times on mlp-512; twice canonical-interp at 1 and 16 chains of mlp-64 only. On the transformer,
+which is arithmetic alone, ours takes 1.04 and .88 times what forward and backward take.
+"""  # noqa: E501
 
 import argparse
 import json

@@ -1,7 +1,7 @@
 """``rlct``: one place for parsing, errors and exit codes.
 
-Exit codes: 0 done; 1 the verdict failed and ``--strict`` was given, or a validation did not pass; 2 bad input, told in one
-sentence on standard error; 130 interrupted.
+Exit codes: 0 done; 1 the verdict failed and ``--strict`` was given, or a validation did not pass; 2
+bad input, told in one sentence on standard error; 130 interrupted.
 """
 
 import contextlib
@@ -106,12 +106,12 @@ def _sentence(framed: str, arguments: list[str]) -> str:
     # A narrow terminal may have broken a line before a bracket.
     text = re.sub(r"\s+([),])", r"\1", " ".join(" ".join(body).split()))
     command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    help_ = (
-        " ".join(["rlct", command, "--help"]) if command in COMMANDS else "rlct --help"
-    )
+    help_ = " ".join(["rlct", command, "--help"]) if command in COMMANDS else "rlct --help"
     unknown = re.match(r"Unrecognized options: (\S+?)(,|$)", text)
     if unknown and command not in COMMANDS:
-        return f"unknown command {unknown.group(1)}, expected estimate, demo or validate; see {help_}"
+        return (
+            f"unknown command {unknown.group(1)}, expected estimate, demo or validate; see {help_}"
+        )
     if unknown:
         return _unknown_flag(unknown.group(1), command, help_)
     text = text.replace("{None}|", "").replace(" (required)", "").rstrip(".")

@@ -115,7 +115,7 @@ class Validate:
     sampler: Sampler = "auto"
     """Sampler; auto is kinetic Langevin."""
     budget: OptionalInt = None
-    """Most gradient evaluations of an estimate, all chains together (100,000 a chain if left out)."""
+    """Most gradients of an estimate, all chains together (100,000 a chain if left out)."""
     precision: float = 0.05
     """Relative half-width of the 95 % interval to reach."""
     chains: int = 4

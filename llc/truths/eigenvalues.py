@@ -4,14 +4,15 @@ L = ‖BA‖², A (hidden × inputs) and B (outputs × hidden), under exp(−nβ
 A, B is Gaussian and integrates out; what is left depends on the nonzero eigenvalues t of AAᵀ only,
 whose density is a Laguerre ensemble (Wishart 1928; Muirhead 1982, thm 3.2.18):
 
-    p(t_1 … t_k) ∝ Π_{i<j} |t_i − t_j| · Π_i t_i^{(|inputs − hidden| − 1)/2} (2nβt_i + γ)^{−outputs/2}
-                   · exp(−γt_i/2),      k = min(inputs, hidden)
+    p(t_1 … t_k) ∝ Π_{i<j} |t_i − t_j| · Π_i t_i^{(|inputs − hidden| − 1)/2}
+                   · (2nβt_i + γ)^{−outputs/2} · exp(−γt_i/2),      k = min(inputs, hidden)
 
 The integral of |Π(t_i − t_j)| Π v(t_i) is a Pfaffian of pairwise integrals (de Bruijn 1955), hence
 
     ln Z = ½ ln det M + const,   M_ij = ∬ sgn(y − x) p_i(x) p_j(y) v(x) v(y) dx dy
 
-for any polynomials p_i of degree i, with a border ∫ p_i v for odd k, and B = −∂ ln Z/∂ ln nβ exactly.
+for any polynomials p_i of degree i, with a border ∫ p_i v for odd k, and B = −∂ ln Z/∂ ln nβ
+exactly.
 """
 
 import numpy as np

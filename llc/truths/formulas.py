@@ -9,7 +9,15 @@ from fractions import Fraction
 
 from llc.errors import InputError
 
-__all__ = ["Pair", "deep_linear", "monomial", "reduced_rank", "tanh_zero", "two_layer_local", "whole"]
+__all__ = [
+    "Pair",
+    "deep_linear",
+    "monomial",
+    "reduced_rank",
+    "tanh_zero",
+    "two_layer_local",
+    "whole",
+]
 
 Pair = tuple[Fraction, int]
 
@@ -38,7 +46,10 @@ def monomial(half_powers: Sequence[int], prior_powers: Sequence[int] | None = No
         InputError: a power that is not a whole number, no k_i above zero, or lengths that differ.
     """
     k = [whole(f"half_powers[{i}]", value, 0) for i, value in enumerate(half_powers)]
-    h = [whole(f"prior_powers[{i}]", value, 0) for i, value in enumerate(prior_powers or [0] * len(k))]
+    h = [
+        whole(f"prior_powers[{i}]", value, 0)
+        for i, value in enumerate(prior_powers or [0] * len(k))
+    ]
     if not any(k):
         raise InputError(f"half_powers is {list(half_powers)}, expected one at least above zero")
     if len(h) != len(k):
@@ -128,8 +139,8 @@ def two_layer_local(
     r = _rank(rank, min(a, b), "min(rank_in, rank_out)")
     if a + b - r > h:
         raise InputError(
-            f"rank is {r}, expected at least rank_in + rank_out − hidden = {a + b - h}: matrices of "
-            f"ranks {a} and {b} cannot miss each other more in {h} dimensions (Sylvester)"
+            f"rank is {r}, expected at least rank_in + rank_out − hidden = {a + b - h}: matrices "
+            f"of ranks {a} and {b} cannot miss each other more in {h} dimensions (Sylvester)"
         )
     regular = Fraction(r * (m + n - r) + (n - r) * (a - r) + (b - r) * (m - a), 2)
     rest = (m - a, h - a - b + r, n - b)

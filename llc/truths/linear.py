@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +47,12 @@ def net_task(layers: Sequence[Tensor], name: str) -> MakeTask:
     def make(n: int | None, seed: int) -> Task:
         model = LinearNet(layers)
         teacher = model.product().detach().clone()
+
+        def population_loss(m: Any) -> Tensor:
+            return ((m.product() - teacher) ** 2).sum()
+
         if n is None:
-            return Task(model, potential=lambda m: ((m.product() - teacher) ** 2).sum(), name=name)
+            return Task(model, potential=population_loss, name=name)
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(formulas.whole("n", n, 2), teacher.shape[1], generator=generator)
         with torch.no_grad():
@@ -64,9 +69,9 @@ def net_task(layers: Sequence[Tensor], name: str) -> MakeTask:
 def linear_net(widths: Sequence[int], rank: int, seed: int = 0) -> Truth:
     """Deep linear net at a rank-exact teacher: every partial product of its layers has that rank.
 
-    Layers are Q_s diag(σ, 0) Q_{s−1}ᵀ with shared random orthogonal Q_s and σ from .8 to 1.2, so that
-    the coefficient at w* is the global one of that rank (`formulas.deep_linear`); with other layers
-    of the same product it is larger. B is exact for one layer, and for two at rank 0.
+    Layers are Q_s diag(σ, 0) Q_{s−1}ᵀ with shared random orthogonal Q_s and σ from .8 to 1.2, so
+    that the coefficient at w* is the global one of that rank (`formulas.deep_linear`); with other
+    layers of the same product it is larger. B is exact for one layer, and for two at rank 0.
 
     Args:
         widths: inputs, hidden widths, outputs.

@@ -39,8 +39,8 @@ class TanhNet(nn.Module):
 def tanh_net(hidden: int) -> Truth:
     """Σ_k a_k tanh(b_k x) learning the zero function from x ~ U(−1, 1), at a = b = 0.
 
-    λ is `formulas.tanh_zero`. Given b, a is Gaussian and integrates out, which leaves B as a one- or
-    two-dimensional integral for one or two hidden units; None above.
+    λ is `formulas.tanh_zero`. Given b, a is Gaussian and integrates out, which leaves B as a one-
+    or two-dimensional integral for one or two hidden units; None above.
 
     Raises:
         InputError: ``hidden`` is no whole number of at least 1.
@@ -52,9 +52,7 @@ def tanh_net(hidden: int) -> Truth:
     def make(n: int | None, seed: int) -> Task:
         model = TanhNet(hidden)
         if n is None:
-            return Task(
-                model, potential=lambda m: (m(nodes) ** 2 * weights).sum() / 2, name=name
-            )
+            return Task(model, potential=lambda m: (m(nodes) ** 2 * weights).sum() / 2, name=name)
         generator = torch.Generator().manual_seed(seed)
         size = formulas.whole("n", n, 2)
         x = 2 * torch.rand(size, generator=generator, dtype=torch.float64) - 1

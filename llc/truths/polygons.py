@@ -40,7 +40,7 @@ class Superposition(nn.Module):
         return torch.relu(x @ self.w.T @ self.w + self.b)
 
 
-def population_loss(model: Superposition) -> Tensor:
+def population_loss(model: Any) -> Tensor:
     """E‖x − x̂‖² in closed form: every pair of features is an integral of a piecewise quadratic."""
     c, b = model.w.T @ model.w, model.b  # c_ij: what feature i at 1 adds to output j
     features = len(b)

@@ -87,10 +87,11 @@ def norm_power(dimension: int, half_power: int) -> Truth:
 
 
 def monomial(half_powers: Sequence[int], prior_powers: Sequence[int] | None = None) -> Truth:
-    """K = Π w_i^{2k_i} under the prior Π|w_i|^{h_i}: λ = min (h_i + 1)/(2k_i), m how many attain it.
+    """K = Π w_i^{2k_i} under the prior Π|w_i|^{h_i}: λ = min (h_i + 1)/(2k_i), m its multiplicity.
 
-    A prior with powers is absorbed by the substitution v_i = w_i^{h_i + 1}: the task and B are those
-    of Π|v_i|^{2k_i/(h_i + 1)} in the variables v, where the prior is flat and localisation acts.
+    A prior with powers is absorbed by the substitution v_i = w_i^{h_i + 1}: the task and B are
+    those of Π|v_i|^{2k_i/(h_i + 1)} in the variables v, where the prior is flat and localisation
+    acts.
 
     Raises:
         InputError: powers that are no whole numbers, or all k_i zero; when the task is asked for, a
@@ -104,7 +105,9 @@ def monomial(half_powers: Sequence[int], prior_powers: Sequence[int] | None = No
     def function(w: Tensor) -> Tensor:
         # Even powers without the kink of |w|: autograd needs none.
         factors = [
-            w[..., i] ** int(p) if p.denominator == 1 and p % 2 == 0 else w[..., i].abs() ** float(p)
+            w[..., i] ** int(p)
+            if p.denominator == 1 and p % 2 == 0
+            else w[..., i].abs() ** float(p)
             for i, p in kept
         ]
         result = factors[0]
@@ -273,8 +276,10 @@ def product_of(*truths: Truth) -> Truth:
 
 def _radial(dimension: int, power: int, name: str, scale: float = 1.0) -> Truth:
     def function(w: Tensor) -> Tensor:
-        return scale * (w * w).sum(-1) ** (power // 2) if power % 2 == 0 else (
-            scale * (w * w).sum(-1).sqrt() ** power
+        return (
+            scale * (w * w).sum(-1) ** (power // 2)
+            if power % 2 == 0
+            else (scale * (w * w).sum(-1).sqrt() ** power)
         )
 
     def law(u: np.ndarray, gamma: float) -> np.ndarray:

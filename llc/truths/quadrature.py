@@ -71,7 +71,7 @@ class _Rings:
         width = 1 / self.gamma**0.5
         low, high = math.log(width) - DEPTH, math.log(width * REACH)
         size = (high - low) / SHELLS
-        start = low + size * np.arange(SHELLS)
+        start: Array = low + size * np.arange(SHELLS, dtype=np.float64)
         coarse = self._shells(start, size)
         total = coarse.sum(0)
         for _ in range(HALVINGS):

@@ -1,6 +1,7 @@
 """Density of states: how ln K is distributed under the localising prior.
 
-With p(u) the density of u = ln K(w) for w ~ N(0, 1/γ), everything the estimator can ask for follows:
+With p(u) the density of u = ln K(w) for w ~ N(0, 1/γ), everything the estimator can ask for
+follows:
 
     B = E[nβK] = ∫ nβeᵘ exp(−nβeᵘ) p(u) du / ∫ exp(−nβeᵘ) p(u) du
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,10 @@ def point_task(name: str, function: Callable[[Tensor], Tensor], dimension: int) 
     def make(n: int | None, _seed: int) -> Task:
         if n is not None:
             raise InputError(f"n is {n}, but {name} is a potential without data: leave n out")
-        return Task(Point(dimension), potential=lambda model: function(model.w), name=name)
+
+        def loss(model: Any) -> Tensor:
+            return function(model.w)
+
+        return Task(Point(dimension), potential=loss, name=name)
 
     return make

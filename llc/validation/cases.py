@@ -20,8 +20,9 @@ class Case:
     """One truth at the settings it is estimated with.
 
     Attributes:
-        group: ``"closed form"`` where B is exact, ``"teacher"`` where only λ is known, ``"polygon"``
-            for the toy model of superposition, ``"invariance"`` for networks of one function.
+        group: ``"closed form"`` where B is exact, ``"teacher"`` where only λ is known,
+            ``"polygon"`` for the toy model of superposition, ``"invariance"`` for networks of one
+            function.
         make: builds the truth; not before it is needed.
         n_beta: nβ.
         gamma: γ.

@@ -245,4 +245,3 @@ def _share(flags: Any) -> float | None:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-

@@ -296,7 +296,7 @@ def test_relu_symmetries_leave_the_function_alone():
         (lambda: truths.potential(lambda w: w[..., 0] ** 3, 1), "negative"),
         (lambda: truths.potential(lambda w: w[..., 0] ** 2, 3), "1 or 2"),
         (lambda: truths.sum_of(truths.tanh_net(1)), "functions of a point"),
-        (lambda: truths.product_of(), "functions of a point"),
+        (truths.product_of, "functions of a point"),
     ],
 )
 def test_what_cannot_be_built_is_refused(call, words):

@@ -153,9 +153,7 @@ def loose_ties(widths, rank):
 
 @pytest.mark.parametrize("mistake", [wrong_sign, empty_prefix, loose_ties])
 def test_counting_catches_known_mistakes(mistake):
-    caught = [
-        (w, r) for w, r in small_nets(3, [2]) if mistake(w, r) != by_counting(w, r)
-    ]
+    caught = [(w, r) for w, r in small_nets(3, [2]) if mistake(w, r) != by_counting(w, r)]
     assert len(caught) > 5
 
 
