@@ -254,6 +254,8 @@ def _assemble(
         "chance": surface.chance,
         "gradient_shift": gradient_shift,
         "heat": samples.heat,
+        "discretisation": samples.discretisation,
+        "size": surface.size,
         "stiffness": samples.stiffness,
     }
     diverged = tuple(int(c) for c in np.flatnonzero(samples.diverged))

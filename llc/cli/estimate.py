@@ -58,6 +58,8 @@ def table(result: "Estimate", name: str) -> str:
     rows = [
         ("checkpoint", f"{name} ({result.dimension:,} parameters)"),
         ("LLC", f"{measured}   90 % interval {low:.4g} … {high:.4g}"),
+        ("errors", _errors(result)),
+        ("readings", _readings(result)),
         ("virial", f"{result.virial:.3f} (1 in equilibrium; chains {_list(result.chain_virials)})"),
         ("R-hat", f"{result.rhat:.3f}"),
         ("ESS", f"{result.ess:.0f} of {s.chains * (s.draws or 0)} draws"),
@@ -87,6 +89,29 @@ def _extra(result: "Estimate") -> str:
     if not math.isnan(result.acceptance):
         text += f", acceptance {result.acceptance:.2f}"
     return text + (", control variates" if result.settings.control_variate else "")
+
+
+def _errors(result: "Estimate") -> str:
+    """Terms of the error budget that are not zero."""
+    b = result.errors
+    names = {
+        "Monte Carlo": b.monte_carlo,
+        "step": b.discretisation,
+        "minibatch heat": b.heat,
+        "not in equilibrium": b.equilibration,
+    }
+    own = ", ".join(f"{name} {value:.2g}" for name, value in names.items() if value > 0)
+    price = f"; settings take off {-b.price:.2g}" if b.price < 0 else ""
+    return f"{own or 'not measured'}; together {b.total:.2g}{price}"
+
+
+def _readings(result: "Estimate") -> str:
+    """λ by other routes from the same draws."""
+    text = f"by variance {result.variance_llc:.4g} ± {result.variance_llc_se:.2g}"
+    if not math.isnan(result.two_temperature_llc):
+        two, error = result.two_temperature_llc, result.two_temperature_llc_se
+        text += f", by two temperatures {two:.4g} ± {error:.2g}"
+    return text if math.isfinite(result.variance_llc) else "not measured"
 
 
 def _list(values: tuple[float, ...]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.errors import InputError
+from llc.estimation.errors import ErrorBudget, error_budget
 from llc.estimation.verdict import Reason, Verdict
 from llc.files import write_whole
 from llc.settings import Settings
@@ -36,6 +37,11 @@ class Estimate:
         null: prior-only null λ̂₀, ``null_se`` its standard error.
         slope_gamma: dλ̂/d ln γ, ``slope_gamma_se`` its standard error.
         slope_n_beta: dλ̂/d ln nβ, ``slope_n_beta_se`` its standard error.
+        variance_llc: a second reading of λ, Var(nβ(L − L*)) less subsampling noise;
+            ``variance_llc_se`` its standard error.
+        two_temperature_llc: a third, from the energies at two temperatures;
+            ``two_temperature_llc_se`` its standard error; nan with minibatches.
+        size: n, the number of examples; None for a potential.
         baseline: L(w*).
         sampled_loss: mean loss of the draws.
         chance: loss of a guess blind to the inputs, or None where unknown.
@@ -43,6 +49,7 @@ class Estimate:
         gradient_shift: lower bound, in LLC units, on what the gradient at w* takes off λ̂; nan
             where only minibatches were seen.
         heat: relative over-estimate by minibatch noise.
+        discretisation: over-estimate by the step itself, in LLC units.
         stiffness: step times largest curvature at the end, in units of the stability analysis.
         dimension: D, number of sampled parameters.
         vectorised: whether chains ran side by side; False where the model cannot be vectorised
@@ -74,12 +81,18 @@ class Estimate:
     slope_gamma_se: float
     slope_n_beta: float
     slope_n_beta_se: float
+    variance_llc: float
+    variance_llc_se: float
+    two_temperature_llc: float
+    two_temperature_llc_se: float
+    size: int | None
     baseline: float
     sampled_loss: float
     chance: float | None
     distance: float
     gradient_shift: float
     heat: float
+    discretisation: float
     stiffness: float
     dimension: int
     vectorised: bool
@@ -94,15 +107,32 @@ class Estimate:
     trace: Array = dataclasses.field(repr=False, compare=False)
     virial_trace: Array = dataclasses.field(repr=False, compare=False)
 
+    @property
+    def errors(self) -> ErrorBudget:
+        """Every known error in LLC units: the sampler's, and the price of nβ and γ."""
+        return error_budget(self)
+
+    @property
+    def wbic(self) -> float:
+        """n·E[L(w)], Watanabe's (2013) estimate of the free energy if nβ = n/ln n.
+
+        Nan for a potential, which has no n. L is the loss as given: the criterion is that of a
+        model if it is a mean negative log-likelihood.
+        """
+        return math.nan if self.size is None else self.size * self.sampled_loss
+
     def interval(self, probability: float = 0.9) -> tuple[float, float]:
-        """Return the central interval of a normal error of size ``mcse`` around ``llc``.
+        """Return the central interval around ``llc`` of a normal error of size ``errors.total``.
+
+        Monte-Carlo error, minibatch heat, the step's bias and modes that have not arrived are in
+        it, as if independent; what nβ and γ take off the limit λ is not.
 
         Raises:
             InputError: the probability is not inside (0, 1).
         """
         if not 0 < probability < 1:
             raise InputError(f"probability is {probability}, expected a number between 0 and 1")
-        half = NormalDist().inv_cdf(0.5 + probability / 2) * self.mcse
+        half = NormalDist().inv_cdf(0.5 + probability / 2) * self.errors.total
         return self.llc - half, self.llc + half
 
     def __str__(self) -> str:

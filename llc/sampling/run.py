@@ -43,6 +43,8 @@ class Samples:
         evaluations: gradient evaluations, all chains together, nothing left out.
         reached: whether the precision asked for was reached; None when ``draws`` was given.
         heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data.
+        discretisation: over-estimate by the step itself in LLC units, to first order; 0 for
+            samplers that are exact on quadratics, nan where it was not measured.
         stiffness: h²a or εa at the chains' last positions, a the largest curvature there.
         stiffness_aim: the same number as the automatic step aims at.
         acceptance: mean probability of acceptance; nan where nothing is ever refused.
@@ -59,6 +61,7 @@ class Samples:
     evaluations: int
     reached: bool | None
     heat: float
+    discretisation: float
     stiffness: float
     stiffness_aim: float
     acceptance: float
@@ -167,6 +170,7 @@ def _samples(
     gone = diverged(draws.rise, draws.spread, posterior.dimension)
     friction = tuning.friction if scheme.friction else None
     stiffness, heat, acceptance = math.nan, 0.0, math.nan
+    discretisation = math.nan
     if not gone.any() and not scheme.exact:
         stiffness = audit.largest * tuning.step_size**scheme.power
     if not gone.any():
@@ -174,6 +178,8 @@ def _samples(
         # What a thermostat leaves of the heat has no closed form.
         known = scheme.heats or batch_size is None
         heat = _heat(tuning.step_size, friction, noise, llc) if known else math.nan
+        push = float(audit.push[chains].mean())
+        discretisation = tuning.step_size / 8 * max(push, 0.0) if scheme.euler else 0.0
     if scheme.exact and not gone.all():
         acceptance = float(draws.acceptance[~gone].mean())
     return Samples(
@@ -187,6 +193,7 @@ def _samples(
         0,
         made.reached,
         heat,
+        discretisation,
         stiffness,
         scheme.step_for(1.0) ** scheme.power,
         acceptance,
@@ -200,11 +207,13 @@ class _Audit(NamedTuple):
     Attributes:
         largest: largest curvature there.
         noise: tr P·Cov(nβ∇L_B) there, ``(chains,)``, P the preconditioner; 0 on all data.
+        push: ‖√P nβ∇L‖² there, ``(chains,)``, noise taken out.
         evaluations: gradients spent on finding out.
     """
 
     largest: float
     noise: np.ndarray
+    push: np.ndarray
     evaluations: int
 
 
@@ -217,7 +226,7 @@ def _audit(posterior: Posterior, warm: WarmUp, streams: Streams, settings: Setti
     here = warm.state.displacement
     nothing = np.zeros(len(here))
     if not here.isfinite().all():
-        return _Audit(math.nan, nothing, 0)
+        return _Audit(math.nan, nothing, nothing, 0)
     probe = warm.curvature
     rounds = AUDIT_PROBES
     if probe is None:
@@ -229,13 +238,15 @@ def _audit(posterior: Posterior, warm: WarmUp, streams: Streams, settings: Setti
     mean, squares = torch.zeros_like(here), torch.zeros(len(here), device=here.device)
     for number in range(1, rounds + 1):
         gradient = probe.iterate(here, streams.batch(), scale).gradient
-        if streams.batches is not None:
-            gradient = gradient if scale is None else scale * gradient
-            step = gradient - mean
-            mean = mean + step / number
-            squares = squares + ((gradient - mean) * step).sum(1)
+        gradient = gradient if scale is None else scale * gradient
+        step = gradient - mean
+        mean = mean + step / number
+        squares = squares + ((gradient - mean) * step).sum(1)
     spent = probe.evaluations - before + rounds * settings.chains * posterior.cost
-    return _Audit(probe.largest, (squares / (rounds - 1)).double().cpu().numpy(), spent)
+    # All data give one gradient every time, up to rounding.
+    noise = nothing if streams.batches is None else (squares / (rounds - 1)).double().cpu().numpy()
+    push = (mean * mean).sum(1).double().cpu().numpy() - noise / rounds
+    return _Audit(probe.largest, noise, push, spent)
 
 
 def _heat(step_size: float, friction: float | None, noise: float, llc: float) -> float:

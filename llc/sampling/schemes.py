@@ -45,6 +45,7 @@ class Scheme:
         exact: a Metropolis test makes it exact, which takes all data and makes the step a matter
             of acceptance.
         span: for exact ones, the time a trajectory should take, times √γ; None for one step.
+        euler: whether its step alone over-estimates, by (ε/8)E‖nβ∇L‖² to first order in ε.
         recordable: whether a whole step can be recorded.
         scale: state → √P, where the sampler preconditions by a diagonal P, for power iteration.
     """
@@ -59,6 +60,7 @@ class Scheme:
     heats: bool = True
     exact: bool = False
     span: float | None = None
+    euler: bool = False
     recordable: bool = True
     scale: Callable[[Any], Tensor] | None = None
 
@@ -115,12 +117,12 @@ _ALL = (
     # Exact on quadratics at any stable step; 1/a keeps a margin of four for anharmonic ones.
     Scheme("sgld-lm", lambda e, n, _: sgld_lm.build(e, n), _inverse, _first_order),
     # The stiffest mode is over-estimated by εa/4: 5 % here, less for all others.
-    Scheme("sgld", lambda e, n, _: sgld.build(e, n), _fifth, _first_order),
+    Scheme("sgld", lambda e, n, _: sgld.build(e, n), _fifth, _first_order, euler=True),
     Scheme("sgld-rmsprop", lambda e, n, t: sgld_rmsprop.build(e, n, adapting=True),
-           _fifth, _preconditioned, scale=_square_root_of_preconditioner),
+           _fifth, _preconditioned, euler=True, scale=_square_root_of_preconditioner),
     Scheme("sgld-rmsprop-frozen",
            lambda e, n, t: sgld_rmsprop.build(e, n, adapting=not t.frozen),
-           _fifth, _preconditioned, scale=_square_root_of_preconditioner),
+           _fifth, _preconditioned, euler=True, scale=_square_root_of_preconditioner),
     # The thermostat takes up what noise heats, and its splitting is not exact: half the step.
     Scheme("sgnht", lambda e, n, _: sgnht.build(e, n), lambda a: 0.5 * a**-0.5, _kinetic,
            momentum=True, friction=True, power=2, heats=False),
@@ -130,9 +132,10 @@ _ALL = (
     Scheme("malt", lambda e, n, t: malt.build(e, n, leaps=t.leaps), _inverse_root, _trajectories,
            friction=True, power=2, exact=True, span=1.5, recordable=False),
     Scheme("devinterp-sgld", lambda e, n, _: devinterp_sgmcmc.build(e, n, method="sgld"),
-           _fifth, _first_order, recordable=False),
+           _fifth, _first_order, euler=True, recordable=False),
     Scheme("devinterp-rmsprop", lambda e, n, _: devinterp_sgmcmc.build(e, n, method="rmsprop"),
-           _fifth, _preconditioned, recordable=False, scale=_square_root_of_devinterps),
+           _fifth, _preconditioned, euler=True, recordable=False,
+           scale=_square_root_of_devinterps),
 )  # fmt: skip
 
 SCHEMES = {scheme.name: scheme for scheme in _ALL}
