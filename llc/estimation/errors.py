@@ -6,32 +6,15 @@ modes that have not arrived. B − A, what finite nβ and localisation take off 
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from llc import diagnostics
-from llc.diagnostics import Array
 
 __all__ = ["ErrorBudget", "error_budget"]
 
 RESOLVED = 3.0
-
-
-class _Estimated(Protocol):
-    """What of an estimate the budget needs."""
-
-    llc: float
-    mcse: float
-    heat: float
-    discretisation: float
-    virial_trace: Array
-    diverged: tuple[int, ...]
-    slope_gamma: float
-    slope_gamma_se: float
-    slope_n_beta: float
-    slope_n_beta_se: float
-    settings: Any
 
 
 @dataclass(frozen=True)
@@ -83,8 +66,8 @@ class ErrorBudget:
         return {name: None if math.isnan(v) else v for name, v in values.items()}
 
 
-def error_budget(e: _Estimated) -> ErrorBudget:
-    """Collect the terms of an estimate."""
+def error_budget(e: Any) -> ErrorBudget:
+    """Collect the terms of an `Estimate`."""
     # λ̂ has the heat inside: (1 + heat) times what it would be.
     heat = e.llc * e.heat / (1 + e.heat) if math.isfinite(e.heat) else math.nan
     localisation = e.slope_gamma if e.slope_gamma < -RESOLVED * e.slope_gamma_se else 0.0
@@ -93,7 +76,7 @@ def error_budget(e: _Estimated) -> ErrorBudget:
     )
 
 
-def _equilibration(e: _Estimated) -> float:
+def _equilibration(e: Any) -> float:
     kept = np.delete(e.virial_trace, list(e.diverged), axis=0)
     if kept.size == 0:
         return math.nan
@@ -101,7 +84,7 @@ def _equilibration(e: _Estimated) -> float:
     return off * abs(e.llc) if off > 2 * diagnostics.virial_error(kept) else 0.0
 
 
-def _finite_n(e: _Estimated) -> float:
+def _finite_n(e: Any) -> float:
     slope, error = e.slope_n_beta, e.slope_n_beta_se
     n_beta = e.settings.n_beta
     if n_beta is None or not n_beta > math.e or not slope > RESOLVED * error:
