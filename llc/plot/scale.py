@@ -70,11 +70,13 @@ def _half(
 
 
 def _draw(ax: Any, curve: "ScaleCurve", half: np.ndarray | None) -> None:
-    gamma, llc = curve.gamma, curve.llc
-    low, high = curve.interval(0.9)
+    gamma = curve.gamma
+    failed = np.array([p.verdict.status == "fail" for p in curve.points])
+    # Failed points are crossed, not connected, and do not stretch the axis.
+    llc, low, high = (np.where(failed, np.nan, v) for v in (curve.llc, *curve.interval(0.9)))
     # λ̂ is counted from zero: an axis that does not show it makes every slope look steep.
-    finite = np.concatenate([high[np.isfinite(high)], [0.0]])
-    top = NULL_ROOM * max(finite.max(), 1e-12)
+    top = NULL_ROOM * (max(_finite(high).max(), 0.0) or 1.0)
+    bottom = min(0.0, 1.1 * _finite(low).min())
     for plateau in curve.plateaus:
         ax.axvspan(plateau.gamma_low, plateau.gamma_high, color=COLOURS["third"], alpha=0.13, lw=0)
         ax.plot(
@@ -93,10 +95,9 @@ def _draw(ax: Any, curve: "ScaleCurve", half: np.ndarray | None) -> None:
     ax.plot(gamma, null, "--", color=COLOURS["second"], lw=0.9, label=label)
     if half is not None:
         ax.plot(gamma, half, ":", color="black", lw=1.0, label=r"$N_\mathrm{eff}(\gamma/n\beta)/2$")
-    failed = np.array([p.verdict.status == "fail" for p in curve.points])
     if failed.any():
-        # A point without a number is crossed where it would stand on the axis.
-        height = np.where(np.isfinite(llc), np.clip(llc, min(0.0, _least(low)), top), 0.0)
+        # A number beyond the axis is crossed at its edge, none at all at zero.
+        height = np.clip(np.nan_to_num(curve.llc, nan=0.0), bottom, top)
         ax.plot(
             gamma[failed], height[failed], "x", color="black", ms=6, zorder=5,
             label="verdict: fail", clip_on=False,
@@ -104,15 +105,15 @@ def _draw(ax: Any, curve: "ScaleCurve", half: np.ndarray | None) -> None:
     ax.set_xscale("log")
     margin = 1.15 * (gamma.max() / gamma.min()) ** 0.02
     ax.set_xlim(gamma.max() * margin, gamma.min() / margin)
-    ax.set_ylim(min(0.0, 1.1 * _least(low)), top)
+    ax.set_ylim(bottom, top)
     ax.set_xlabel(r"$\gamma$, strength of the prior ($1/\sqrt{\gamma}$ grows to the right)")
     ax.set_ylabel(r"effective dimension $\hat\lambda$ (a parameter counts ½)")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=4)
 
 
-def _least(values: np.ndarray) -> float:
+def _finite(values: np.ndarray) -> np.ndarray:
     finite = values[np.isfinite(values)]
-    return float(finite.min()) if len(finite) else 0.0
+    return finite if len(finite) else np.zeros(1)
 
 
 def _caption(curve: "ScaleCurve") -> str:
