@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llc.estimation import Estimate, Reason, Verdict
     from llc.estimator import estimate
     from llc.execution import Execution
+    from llc.scale import ScaleCurve, scale_curve
     from llc.settings import Settings
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
@@ -33,6 +34,7 @@ _HOMES = {
     "Execution": "llc.execution",
     "InputError": "llc.errors",
     "Reason": "llc.estimation",
+    "ScaleCurve": "llc.scale",
     "Settings": "llc.settings",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
@@ -41,6 +43,7 @@ _HOMES = {
     "calibrate": "llc.calibration",
     "estimate": "llc.estimator",
     "load_weights": "llc.checkpoints",
+    "scale_curve": "llc.scale",
     "trace": "llc.trajectory",
     "validate": "llc.validation",
 }
@@ -49,6 +52,7 @@ __all__ = [
     "Execution",
     "InputError",
     "Reason",
+    "ScaleCurve",
     "Settings",
     "Task",
     "Trajectory",
@@ -58,6 +62,7 @@ __all__ = [
     "estimate",
     "load_weights",
     "plot",
+    "scale_curve",
     "trace",
     "truths",
     "validate",

@@ -22,7 +22,7 @@ from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
 
-__all__ = ["Resolved", "calibrate", "fill", "resolve", "resolve_task"]
+__all__ = ["Resolved", "calibrate", "fill", "first_gamma", "resolve", "resolve_task"]
 
 START = 100.0
 LEAST_WEIGHT = 0.1
@@ -118,6 +118,14 @@ def _default_n_beta(size: int | None) -> float:
     return size / math.log(size)
 
 
+def first_gamma(surface: LossSurface) -> float:
+    """Return 100·D/‖w*‖², the γ at which the prior moves weights by a tenth of their norm."""
+    dimension = surface.layout.total
+    # Weights near zero give no scale of their own; a tenth is the least assumed.
+    weight = max(surface.centre.double().square().sum().item(), LEAST_WEIGHT**2 * dimension)
+    return START * dimension / weight
+
+
 @dataclass(frozen=True)
 class _Pilot:
     """A short run at one γ."""
@@ -136,10 +144,7 @@ def _choose_gamma(
     Returns:
         γ, why, the gradient evaluations spent on finding out, and whether any run was usable.
     """
-    dimension = surface.layout.total
-    # Weights near zero give no scale of their own; a tenth is the least assumed.
-    weight = max(surface.centre.double().square().sum().item(), LEAST_WEIGHT**2 * dimension)
-    gamma = START * dimension / weight
+    gamma = first_gamma(surface)
     kept: _Pilot | None = None
     spent = 0
     stopped = f"lowered {DECADES} times without a plateau"

@@ -22,12 +22,13 @@ from llc.posterior import Posterior
 from llc.progress import Bar
 from llc.sampling.chains import Report
 from llc.sampling.run import Samples, sample, sample_stack
+from llc.sampling.walk import Start
 from llc.settings import Settings
 from llc.stack import StackedSurface, why_not_stacked
 from llc.surface import LossSurface
 from llc.task import Task
 
-__all__ = ["estimate", "estimate_stack", "estimate_task"]
+__all__ = ["estimate", "estimate_stack", "estimate_task", "measure"]
 
 NULL_DRAWS = 32
 
@@ -132,14 +133,40 @@ def estimate_task(
     ):
         surface = LossSurface(task, behavioural=settings.behavioural, execution=execution)
         chosen, spent, _ = resolve(surface, settings, report)
-        assert chosen.n_beta is not None
-        assert chosen.gamma is not None
-        posterior = Posterior(surface, chosen.n_beta, chosen.gamma, chosen.control_variate)
-        samples = sample(posterior, _what_is_left(chosen, spent), report)
-        null = posterior.prior_only(chosen.seed, NULL_DRAWS, samples.batch_size)
-        shift = _gradient_shift(posterior, samples)
+        found, _ = measure(surface, chosen, report, spent=spent)
+    return replace(found, seconds=time.perf_counter() - started)
+
+
+def measure(
+    surface: LossSurface,
+    settings: Settings,
+    report: Report,
+    *,
+    spent: int = 0,
+    start: Start | None = None,
+) -> tuple[Estimate, Start]:
+    """Sample one posterior and judge what came out.
+
+    Args:
+        surface: the loss around w*.
+        settings: with nβ and γ.
+        report: progress callback.
+        spent: gradients already taken off the budget.
+        start: where chains of an earlier run at another γ ended; None for w*.
+
+    Returns:
+        The estimate, and where its chains ended.
+    """
+    started = time.perf_counter()
+    assert settings.n_beta is not None
+    assert settings.gamma is not None
+    posterior = Posterior(surface, settings.n_beta, settings.gamma, settings.control_variate)
+    samples = sample(posterior, _what_is_left(settings, spent), report, start)
+    null = posterior.prior_only(settings.seed, NULL_DRAWS, samples.batch_size)
+    shift = _gradient_shift(posterior, samples)
     seconds = time.perf_counter() - started
-    return _assemble(posterior, chosen, samples, spent, null, shift, seconds)
+    found = _assemble(posterior, settings, samples, spent, null, shift, seconds)
+    return found, samples.end
 
 
 def estimate_stack(

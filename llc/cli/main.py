@@ -15,7 +15,7 @@ from llc.errors import InputError
 
 __all__ = ["main"]
 
-COMMANDS = ("estimate", "demo", "validate")
+COMMANDS = ("estimate", "demo", "scale", "validate")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -46,12 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: object) -> int:
     """Dispatch; each command's module is imported only when it runs."""
-    from llc.cli.options import Demo, Estimate, Validate
+    from llc.cli.options import Demo, Estimate, Scale, Validate
 
     if isinstance(options, Estimate):
         from llc.cli import estimate
 
         return estimate.run(options)
+    if isinstance(options, Scale):
+        from llc.cli import scale
+
+        return scale.run(options)
     if isinstance(options, Validate):
         from llc.cli import validate
 
@@ -107,11 +111,10 @@ def _sentence(framed: str, arguments: list[str]) -> str:
     text = re.sub(r"\s+([),])", r"\1", " ".join(" ".join(body).split()))
     command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     help_ = " ".join(["rlct", command, "--help"]) if command in COMMANDS else "rlct --help"
-    unknown = re.match(r"Unrecognized options: (\S+?)(,|$)", text)
+    unknown = re.match(r"Unrecognized (?:or misplaced )?options: (\S+?)(,|\s|$)", text)
     if unknown and command not in COMMANDS:
-        return (
-            f"unknown command {unknown.group(1)}, expected estimate, demo or validate; see {help_}"
-        )
+        known = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
+        return f"unknown command {unknown.group(1)}, expected {known}; see {help_}"
     if unknown:
         return _unknown_flag(unknown.group(1), command, help_)
     text = text.replace("{None}|", "").replace(" (required)", "").rstrip(".")
@@ -123,7 +126,7 @@ def _unknown_flag(flag: str, command: str, help_: str) -> str:
 
     from llc.cli import options
 
-    kinds = {"estimate": options.Estimate, "demo": options.Demo, "validate": options.Validate}
+    kinds = {name: getattr(options, name.capitalize()) for name in COMMANDS}
     names = (
         [f"--{f.name.replace('_', '-')}" for f in fields(kinds[command])]
         if command in kinds

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["Command", "Demo", "Estimate", "Validate"]
+__all__ = ["Command", "Demo", "Estimate", "Scale", "Validate"]
 
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
@@ -102,6 +102,51 @@ class Demo:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Measure the effective dimension against gamma for one checkpoint, in one annealed run.
+
+    Prints the LLC at every gamma with error bar, controls and verdict, and the plateaus.
+    """
+
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
+    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
+    task: str
+    """What returns an llc.Task: file.py:function, module:function, or modular-addition."""
+    gammas: OptionalText = None
+    """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
+    n_beta: OptionalFloat = None
+    """Number of examples times inverse temperature; n/ln n if left out."""
+    chains: int = 4
+    """Chains, all started at the checkpoint."""
+    precision: float = 0.05
+    """Relative half-width of the 95 % interval to reach at each gamma."""
+    budget: OptionalInt = None
+    """Most gradient evaluations of the whole curve (100,000 a chain if left out)."""
+    batch_size: OptionalInt = None
+    """Examples a gradient; all up to 4096, else 512, if left out."""
+    seed: int = 0
+    """Seeds every random stream."""
+    behavioural: bool = False
+    """Measure towards the checkpoint's own outputs, which makes it a minimum."""
+    control_variate: bool = False
+    """Correct each minibatch's gradient by its error at the checkpoint; twice the gradients."""
+    device: OptionalText = None
+    """Where to compute, cpu or cuda; the model's own if left out."""
+    compile: Literal["auto", "off", "trace", "inductor"] = "auto"
+    """How steps are run; changes speed, and numbers by no more than rounding."""
+    memory: OptionalFloat = None
+    """GiB that chains may take; 80 % of what is free if left out."""
+    autocast: bool = False
+    """Evaluate the model in bfloat16 where torch's autocast does."""
+    out: OptionalPath = None
+    """Folder for table, JSON and figure."""
+    json: bool = False
+    """Print JSON instead of the table."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Validate:
     """Estimate cases with known answers; print the table of what was found.
 
@@ -133,5 +178,6 @@ class Validate:
 Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Scale, tyro.conf.subcommand("scale")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]
 )

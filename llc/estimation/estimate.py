@@ -182,9 +182,15 @@ class Estimate:
             values = json.loads(path.read_text())
             with np.load(io.BytesIO(path.with_suffix(".npz").read_bytes())) as arrays:
                 traces = {name: arrays[name] for name in ("trace", "virial_trace")}
-            return cls(**_from_json(values), **traces)
+            return dataclasses.replace(cls.from_dict(values), **traces)
         except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(f"{path} is not a saved estimate: {error!r}") from error
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Estimate":
+        """Rebuild what `to_dict` returned; the traces, which it leaves out, have no draws."""
+        empty = np.empty((values["settings"]["chains"], 0))
+        return cls(**_from_json(values), trace=empty, virial_trace=empty)
 
 
 def _from_json(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ At w* alone it is too small by one to three orders of magnitude on deep networks
 nothing at all where the Hessian vanishes there; a step chosen from it explodes.
 """
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -40,6 +42,14 @@ class CurvatureProbe:
         self._least = max(least, posterior.gamma)
         self.largest = self._least
         self.evaluations = 0
+
+    def at(self, posterior: Posterior, least: float = 0.0) -> "CurvatureProbe":
+        """Go on at another γ of the same loss: directions are kept, γ's own share exchanged."""
+        probe = copy.copy(self)
+        probe._posterior, probe._least = posterior, max(least, posterior.gamma)
+        largest = self.largest - self._posterior.gamma + posterior.gamma
+        probe.largest, probe.evaluations = max(largest, probe._least), 0
+        return probe
 
     def iterate(
         self, displacement: Tensor, batch: Tensor | None, scale: Tensor | None = None

@@ -14,6 +14,7 @@ from llc.sampling.chains import Draws, Report, Streams
 from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.production import Production, produce
 from llc.sampling.schemes import scheme_for
+from llc.sampling.walk import Start
 from llc.sampling.warmup import WarmUp, warm_up
 from llc.settings import Settings
 
@@ -49,6 +50,7 @@ class Samples:
         stiffness_aim: the same number as the automatic step aims at.
         acceptance: mean probability of acceptance; nan where nothing is ever refused.
         execution: how it was computed, in words.
+        end: where all chains of the run ended, for another to go on from.
     """
 
     draws: Draws
@@ -66,6 +68,7 @@ class Samples:
     stiffness_aim: float
     acceptance: float
     execution: str
+    end: Start
 
 
 def batch_size_for(settings: Settings, size: int | None) -> int | None:
@@ -88,17 +91,29 @@ def batch_size_for(settings: Settings, size: int | None) -> int | None:
     return None if size <= FULL_BATCH_UP_TO else MINIBATCH
 
 
-def sample(posterior: Posterior, settings: Settings, report: Report) -> Samples:
+def sample(
+    posterior: Posterior, settings: Settings, report: Report, start: Start | None = None
+) -> Samples:
     """Run burn-in and production as settings say; None in a setting means decide here.
 
     A batch size left open grows fourfold, up to the size that counts as small data, while
     keeping minibatch heat down would slow the chains more than fourfold: what a larger batch
     costs in time it then gives back in steps.
+
+    Args:
+        posterior: what to sample.
+        settings: how.
+        report: progress callback.
+        start: where the chains of an earlier run ended: one with the same settings, on the same
+            loss, at another γ. Chains then go on from there, batch size and streams included,
+            and are brought to the new equilibrium; None starts at w*.
     """
-    return sample_stack(posterior, settings, report)[0]
+    return sample_stack(posterior, settings, report, start)[0]
 
 
-def sample_stack(posterior: Posterior, settings: Settings, report: Report) -> list[Samples]:
+def sample_stack(
+    posterior: Posterior, settings: Settings, report: Report, start: Start | None = None
+) -> list[Samples]:
     """As `sample`, for each of the checkpoints that a stacked surface holds.
 
     ``settings.chains`` is that of all together.
@@ -106,6 +121,8 @@ def sample_stack(posterior: Posterior, settings: Settings, report: Report) -> li
     scheme = scheme_for(settings.sampler)
     chains = settings.chains
     batch_size = batch_size_for(settings, posterior.surface.size)
+    if start is not None and batch_size is not None:
+        batch_size = start.streams.batch_size
     budget = settings.budget or DEFAULT_BUDGET * chains
     spent, escapes, curvature = 0, 0, 0.0
     while True:
@@ -115,7 +132,10 @@ def sample_stack(posterior: Posterior, settings: Settings, report: Report) -> li
         words = posterior.surface.plan(chains, batch_size)
         # Before anything long begins: what it will take.
         getattr(report, "say", _silent)(words)
-        streams = Streams.open(posterior, settings.seed, chains, batch_size)
+        if start is None:
+            streams = Streams.open(posterior, settings.seed, chains, batch_size)
+        else:
+            streams = replace(start.streams, batch_size=batch_size or 0)
         left = budget - spent
         warm = warm_up(
             posterior,
@@ -129,6 +149,7 @@ def sample_stack(posterior: Posterior, settings: Settings, report: Report) -> li
             budget=left // 2,
             growing=settings.batch_size is None and batch_size not in (None, FULL_BATCH_UP_TO),
             report=report,
+            start=start,
         )
         spent += warm.evaluations
         if warm.growing and spent <= budget // 2:
@@ -148,8 +169,12 @@ def sample_stack(posterior: Posterior, settings: Settings, report: Report) -> li
     copies = posterior.surface.copies
     each = chains // copies
     how = f"{words}, {warm.stepper.how}"
+    tuning = warm.tuning
+    end = Start(warm.state, tuning.step_size, warm.stepper, streams, warm.curvature)
     parts = [
-        _samples(posterior, warm, made, audit, slice(i * each, (i + 1) * each), batch_size, how)
+        _samples(
+            posterior, warm, made, audit, slice(i * each, (i + 1) * each), batch_size, how, end
+        )
         for i in range(copies)
     ]
     return [replace(part, evaluations=spent // copies) for part in parts]
@@ -163,6 +188,7 @@ def _samples(
     chains: slice,
     batch_size: int | None,
     execution: str,
+    end: Start,
 ) -> Samples:
     """What concerns some of the chains."""
     scheme, tuning = warm.stepper.scheme, warm.tuning
@@ -198,6 +224,7 @@ def _samples(
         scheme.step_for(1.0) ** scheme.power,
         acceptance,
         execution,
+        end,
     )
 
 

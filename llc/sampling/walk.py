@@ -1,7 +1,7 @@
 """One warm-up in the making: current step and friction, curvature probe, gradient noise."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.kernel import StepInfo, Tuning
 from llc.sampling.schemes import LEAST_FRICTION, MOST_FRICTION, WARM_FRICTION
 
-__all__ = ["Walk"]
+__all__ = ["Start", "Walk"]
 
 FIRST_PROBES = 10
 EARLY_STEPS = 40
@@ -28,6 +28,24 @@ MOST_ACCEPTANCE = 0.9
 SHORTEN = 0.8
 
 
+class Start(NamedTuple):
+    """Where chains of one run ended, for a run at another γ of the same loss to go on from.
+
+    Attributes:
+        state: the kernel's last state; positions and momenta are kept, nothing is rescaled.
+        step_size: the last step.
+        stepper: its recordings serve any γ.
+        streams: noise and batches, which go on where they were.
+        probe: the curvature probe, warm; None with a given step.
+    """
+
+    state: Any
+    step_size: float
+    stepper: Stepper
+    streams: Streams
+    probe: CurvatureProbe | None
+
+
 class Walk:
     """The mutable part of a warm-up."""
 
@@ -40,6 +58,7 @@ class Walk:
         chains: int,
         step_size: float | None,
         curvature: float,
+        start: Start | None = None,
     ) -> None:
         self.posterior, self.stepper, self.streams = posterior, stepper, streams
         self.scheme = stepper.scheme
@@ -50,23 +69,38 @@ class Walk:
         self.caution = 1.0
         friction = WARM_FRICTION * posterior.gamma**0.5
         self.tuning = Tuning(posterior.n_beta, posterior.gamma, step_size or 0.0, friction)
-        self.probe = (
-            None if step_size is not None else CurvatureProbe(posterior, seed, chains, curvature)
-        )
-        surface = posterior.surface
-        momenta = NoiseStreams(seed, "momentum", chains, surface.device, surface.copies)
-        self._momentum = momenta.normal(posterior.dimension, surface.layout.dtype)
+        self.probe: CurvatureProbe | None = None
+        if step_size is None and start is not None and start.probe is not None:
+            self.probe = start.probe.at(posterior, curvature)
+        elif step_size is None:
+            self.probe = CurvatureProbe(posterior, seed, chains, curvature)
+        if start is None:
+            surface = posterior.surface
+            momenta = NoiseStreams(seed, "momentum", chains, surface.device, surface.copies)
+            self._momentum = momenta.normal(posterior.dimension, surface.layout.dtype)
+            self._position = posterior.start(chains)
+        else:
+            self._momentum = start.state.momentum if self.scheme.momentum else None
+            self._position = start.state.displacement
         self.kernel = self.stepper.kernel(self.tuning, chains)
         self.state = self.fresh()
-        if self.probe is not None:
+        first = step_size or 0.0
+        if self.probe is not None and start is None:
             for _ in range(FIRST_PROBES):
-                self.probe.iterate(posterior.start(chains), streams.batch(), self._scale())
+                self.probe.iterate(self._position, streams.batch(), self._scale())
             self.evaluations += 2 * FIRST_PROBES * chains * posterior.cost
-        self._set_step(RAMP_FROM * self._aim() if self.probe is not None else step_size or 0.0)
+            first = RAMP_FROM * self._aim()
+        elif self.probe is not None and start is not None:
+            first = min(start.step_size, self._aim())
+        self._set_step(first)
 
     def fresh(self) -> Any:
-        """A state at w*, kinetic ones with momenta drawn from their equilibrium."""
-        state = self.kernel.init(self.posterior.start(self.chains))
+        """A state at w*, kinetic ones with momenta drawn from their equilibrium.
+
+        Where an earlier run is gone on from: at its last positions, with its last momenta, whose
+        equilibrium knows no γ.
+        """
+        state = self.kernel.init(self._position)
         if self.scheme.exact:
             self.evaluations += self.chains
         return state._replace(momentum=self._momentum) if self.scheme.momentum else state
@@ -202,7 +236,7 @@ class Walk:
         self._set_step(self.tuning.step_size, friction=max(self.tuning.friction, needed))
 
     def retreat(self) -> None:
-        """Restart at w* as if the curvature were sixteen times what was seen."""
+        """Restart as if the curvature were sixteen times what was seen."""
         assert self.probe is not None
         self.probe.largest *= RETREAT
         self._set_step(RAMP_FROM * self._aim())

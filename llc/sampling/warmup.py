@@ -17,7 +17,7 @@ from llc.sampling.chains import Draws, Recorder, Report, Stepper, Streams, advan
 from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.kernel import Tuning
 from llc.sampling.schemes import Scheme
-from llc.sampling.walk import Walk
+from llc.sampling.walk import Start, Walk
 
 __all__ = ["VIRIAL_TOLERANCE", "WarmUp", "warm_up"]
 
@@ -69,8 +69,9 @@ def warm_up(
     budget: int,
     growing: bool,
     report: Report,
+    start: Start | None = None,
 ) -> WarmUp:
-    """Bring chains from w* to equilibrium and settle the step.
+    """Bring chains from w*, or from an earlier run's end, to equilibrium and settle the step.
 
     Args:
         posterior: what to sample.
@@ -84,9 +85,10 @@ def warm_up(
         budget: most gradients of all chains when ``steps`` is None.
         growing: whether a larger batch may be tried, and this warm-up ended for it.
         report: progress callback.
+        start: where chains of an earlier run, at another γ, ended; None for w*.
     """
-    stepper = Stepper(posterior, scheme)
-    walk = Walk(posterior, stepper, streams, seed, chains, step_size, curvature)
+    stepper = Stepper(posterior, scheme) if start is None else start.stepper
+    walk = Walk(posterior, stepper, streams, seed, chains, step_size, curvature, start)
     most = max(1, budget // (chains * posterior.cost))
     limit = most if steps is None else steps
     strained = False

@@ -1,0 +1,126 @@
+"""Effective dimension against scale: λ̂ over γ, its plateaus, the prior-only null beside it."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llc.errors import InputError
+from llc.estimation.estimate import rounded
+from llc.plot.figures import COLOURS, STYLE
+
+if TYPE_CHECKING:
+    from llc.scale import ScaleCurve
+
+__all__ = ["scale_curve"]
+
+# The null grows as 1/γ without bound; above this multiple of λ̂ it would only squeeze the curve.
+NULL_ROOM = 1.35
+
+
+def scale_curve(
+    curve: "ScaleCurve",
+    ax: Any = None,
+    *,
+    n_eff: Callable[[float], float] | Sequence[float] | None = None,
+) -> Any:
+    """Chart λ̂ against γ, strong priors on the left, with 90 % bands, null and plateaus.
+
+    Args:
+        curve: what `llc.scale_curve` returned.
+        ax: axes to draw on; None makes a figure of its own.
+        n_eff: N_eff(α) = Σ h_i/(h_i + α) as a function of α = γ/nβ, or its value for each point;
+            half of it is drawn. The curve's own ``n_eff_half`` unless given.
+
+    Returns:
+        The figure, or ``ax`` if it was given.
+
+    Raises:
+        InputError: ``n_eff`` has not one value for each point.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    half = _half(curve, n_eff)
+    if ax is not None:
+        _draw(ax, curve, half)
+        return ax
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 3.9), layout="constrained")
+        _draw(figure.subplots(), curve, half)
+        figure.suptitle(_caption(curve), fontsize=6.5, color=COLOURS["muted"])
+    return figure
+
+
+def _half(
+    curve: "ScaleCurve", n_eff: Callable[[float], float] | Sequence[float] | None
+) -> np.ndarray | None:
+    """N_eff/2 at each point."""
+    if n_eff is None:
+        return None if curve.n_eff_half is None else np.array(curve.n_eff_half)
+    if callable(n_eff):
+        return np.array(curve.with_n_eff(n_eff).n_eff_half)
+    values = np.asarray(n_eff, dtype=float)
+    if values.shape != curve.gamma.shape:
+        raise InputError(
+            f"n_eff has shape {values.shape}, expected one value for each of "
+            f"{len(curve.gamma)} points"
+        )
+    return values / 2
+
+
+def _draw(ax: Any, curve: "ScaleCurve", half: np.ndarray | None) -> None:
+    gamma = curve.gamma
+    failed = np.array([p.verdict.status == "fail" for p in curve.points])
+    # Failed points are crossed, not connected, and do not stretch the axis.
+    llc, low, high = (np.where(failed, np.nan, v) for v in (curve.llc, *curve.interval(0.9)))
+    # λ̂ is counted from zero: an axis that does not show it makes every slope look steep.
+    top = NULL_ROOM * (max(_finite(high).max(), 0.0) or 1.0)
+    bottom = min(0.0, 1.1 * _finite(low).min())
+    for plateau in curve.plateaus:
+        ax.axvspan(plateau.gamma_low, plateau.gamma_high, color=COLOURS["third"], alpha=0.13, lw=0)
+        ax.plot(
+            [plateau.gamma_high, plateau.gamma_low], [plateau.llc] * 2,
+            color=COLOURS["third"], lw=0.8, zorder=1,
+        )  # fmt: skip
+        ax.annotate(
+            "plateau " + " ± ".join(rounded(plateau.llc, plateau.mcse)),
+            (np.sqrt(plateau.gamma_high * plateau.gamma_low), 0.04 * top),
+            ha="center", va="bottom", fontsize=6.5, color=COLOURS["third"],
+        )  # fmt: skip
+    ax.fill_between(gamma, low, high, color=COLOURS["main"], alpha=0.3, lw=0)
+    ax.plot(gamma, llc, "o-", ms=3, color=COLOURS["main"], label="λ̂ with 90 % band")
+    null = curve.column("null")
+    label = "prior-only null" + (" (above this chart)" if (null > top).all() else "")
+    ax.plot(gamma, null, "--", color=COLOURS["second"], lw=0.9, label=label)
+    if half is not None:
+        ax.plot(gamma, half, ":", color="black", lw=1.0, label=r"$N_\mathrm{eff}(\gamma/n\beta)/2$")
+    if failed.any():
+        # A number beyond the axis is crossed at its edge, none at all at zero.
+        height = np.clip(np.nan_to_num(curve.llc, nan=0.0), bottom, top)
+        ax.plot(
+            gamma[failed], height[failed], "x", color="black", ms=6, zorder=5,
+            label="verdict: fail", clip_on=False,
+        )  # fmt: skip
+    ax.set_xscale("log")
+    margin = 1.15 * (gamma.max() / gamma.min()) ** 0.02
+    ax.set_xlim(gamma.max() * margin, gamma.min() / margin)
+    ax.set_ylim(bottom, top)
+    ax.set_xlabel(r"$\gamma$, strength of the prior ($1/\sqrt{\gamma}$ grows to the right)")
+    ax.set_ylabel(r"effective dimension $\hat\lambda$ (a parameter counts ½)")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=4)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    finite = values[np.isfinite(values)]
+    return finite if len(finite) else np.zeros(1)
+
+
+def _caption(curve: "ScaleCurve") -> str:
+    s = curve.points[0].settings
+    loss = ", behavioural loss" if s.behavioural else ""
+    text = (
+        f"{curve.name}: $n\\beta$ = {s.n_beta:.4g}, {curve.points[0].dimension:,} parameters, "
+        f"{s.chains} chains in one annealed run{loss}"
+    )
+    return f"{text}\nstopped: {curve.stopped}" if curve.stopped else text
