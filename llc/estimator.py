@@ -131,7 +131,8 @@ def estimate_task(
         undisturbed(),
         Bar(task.label) if progress is True else nullcontext(progress or _silent) as report,
     ):
-        surface = LossSurface(task, behavioural=settings.behavioural, execution=execution)
+        begun = (execution or Execution()).begun()
+        surface = LossSurface(task, behavioural=settings.behavioural, execution=begun)
         chosen, spent, _ = resolve(surface, settings, report)
         found, _ = measure(surface, chosen, report, spent=spent)
     return replace(found, seconds=time.perf_counter() - started)

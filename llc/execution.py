@@ -1,7 +1,8 @@
-"""How an estimate is computed, as far as that does not decide what it is: device, memory, speed."""
+"""How an estimate is computed: device, memory, speed, and how long it may take."""
 
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,25 +27,42 @@ class Execution:
             them. None stands for 80 % of what is free.
         autocast: evaluate the model in bfloat16 where torch's autocast does, weights and their
             updates staying as they are.
+        seconds: time an estimate may take, set-up and the choice of γ included; it ends with what
+            it has by then, and says so. None sets no limit. Where the limit is what ends it, the
+            same call need not give the same number twice.
+        deadline: when that time is up, once an estimate has begun (`begun`).
 
     Raises:
-        InputError: a mode that does not exist, or memory that is no positive number.
+        InputError: a mode that does not exist, or memory or time that is no positive number.
     """
 
     device: torch.device | str | None = None
     compile: str = "auto"
     memory: float | None = None
     autocast: bool = False
+    seconds: float | None = None
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
         if self.compile not in MODES:
             raise InputError(f"compile is {self.compile!r}, expected one of {', '.join(MODES)}")
-        given = self.memory
-        if given is None:
-            return
-        number = isinstance(given, int | float) and not isinstance(given, bool)
-        if not number or not math.isfinite(given) or given <= 0:
-            raise InputError(f"memory is {given!r}, expected a number of GiB above 0")
+        for name, unit in (("memory", "GiB"), ("seconds", "seconds")):
+            given = getattr(self, name)
+            number = isinstance(given, int | float) and not isinstance(given, bool)
+            if given is not None and not (number and math.isfinite(given) and given > 0):
+                raise InputError(f"{name} is {given!r}, expected a number of {unit} above 0")
+
+    def begun(self) -> "Execution":
+        """Start the clock, unless it runs already."""
+        if self.seconds is None or self.deadline is not None:
+            return self
+        return replace(self, deadline=time.perf_counter() + self.seconds)
+
+    def late(self, share: float = 1.0) -> bool:
+        """Whether more than this share of the time is over."""
+        if self.seconds is None or self.deadline is None:
+            return False
+        return time.perf_counter() > self.deadline - (1 - share) * self.seconds
 
     def limit(self, device: torch.device) -> float:
         """Bytes that chains may take on a device; infinity where nobody can tell."""

@@ -128,7 +128,8 @@ def _until(line: _Watched, most: int, precision: float, report: Report) -> bool:
     check = first = max(FIRST_CHECK, line.warm.steps // 2)
     while line.escaped is None:
         left = most - line.discarded - line.length
-        if line.parts and left <= 0:
+        late = line.posterior.surface.execution.late()
+        if line.parts and (left <= 0 or late):
             break
         line.take(max(1, min(CHUNK, left)))
         report("draws", line.length, None)

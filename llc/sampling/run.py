@@ -152,14 +152,16 @@ def sample_stack(
             start=start,
         )
         spent += warm.evaluations
-        if warm.growing and spent <= budget // 2:
+        late = posterior.surface.execution.late(0.5)
+        if warm.growing and spent <= budget // 2 and not late:
             batch_size = min(BATCH_GROWTH * (batch_size or 0), FULL_BATCH_UP_TO)
             continue
         # Exact samplers take several gradients a draw, control variates two.
         most = (budget - spent) // (chains * warm.tuning.leaps * posterior.cost)
         made = produce(posterior, warm, streams, settings, most, report)
         spent += made.evaluations
-        if made.escaped is None or escapes == MOST_ESCAPES or spent > budget // 2:
+        tried = escapes == MOST_ESCAPES or spent > budget // 2
+        if made.escaped is None or tried or posterior.surface.execution.late(0.5):
             break
         # Places far steeper than those of the warm-up exist: once more, prepared for them.
         escapes += 1

@@ -96,7 +96,8 @@ def warm_up(
     kept: Draws | None = None
     taken, total, next_check, elapsed, rescues = 0, 0, 0, 0.0, 0
     while taken < limit and total < max(limit, most):
-        if steps is None and total and walk.evaluations >= budget:
+        late = posterior.surface.execution.late(0.5)
+        if steps is None and total and (walk.evaluations >= budget or late):
             break
         length = min(max(1, BLOCK // walk.tuning.leaps), limit - taken)
         recorder = Recorder(length)
