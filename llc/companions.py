@@ -111,7 +111,7 @@ def curvature(
     limit = tolerance
     if limit is None:
         limit = threshold(chosen, largest, size, own, objective.layout.dtype)
-    trace, trace_se = spectrum.sum(lambda h: h)
+    trace, trace_se = spectrum.trace()
     ratio, ratio_se = spectrum.participation_ratio()
     rank, rank_se = spectrum.count_above(limit)
     if n_beta is None and objective.size is not None and objective.size > 2:

@@ -26,7 +26,8 @@ class Curvature:
     Attributes:
         matrix: ``"hessian"`` or ``"ggn"``.
         dimension: D, number of parameters.
-        eigenvalues: the largest, falling, in units of the loss over weights squared.
+        eigenvalues: the largest, falling, in units of the loss over weights squared. Where the
+            matrix was not formed, of many equal ones only some may be found.
         smallest: the smallest eigenvalue; where the matrix was not formed, the smallest that the
             probes found, which is no smaller than it. Well below zero at a saddle.
         trace: Σ h_i, ``trace_se`` its standard error.
@@ -77,8 +78,9 @@ class Curvature:
 
         MacKay (1992); Maddox, Benton & Wilson (2020). On a quadratic loss N_eff(γ/nβ) is
         twice the exact expectation of the LLC estimator at nβ and γ, so that a gap between it and
-        2λ̂ means singularity, or chains that have not mixed. Eigenvalues below zero, which no
-        minimum has, count as zero.
+        2λ̂ means singularity, or chains that have not mixed. The error holds the spread of the
+        probes and what the Lanczos steps leave open. Eigenvalues below zero, which no minimum has,
+        count as zero.
 
         Args:
             alpha: α, in units of the eigenvalues; γ/nβ as given to `llc.curvature` unless given.
@@ -103,7 +105,7 @@ class Curvature:
             positive = np.maximum(h, 0.0)
             return positive / (positive + alpha)
 
-        return self.spectrum.sum(held)
+        return self.spectrum.sum_rising(held)
 
     def __str__(self) -> str:
         parts = []

@@ -17,7 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from llc.data import take
 from llc.errors import InputError
 from llc.memory import chain_bytes
-from llc.objective import CHUNK, Objective
+from llc.objective import CHUNK, PROBE, Objective
+from llc.params import NoiseStreams
 
 __all__ = ["MATRICES", "Products", "output_factors"]
 
@@ -25,6 +26,7 @@ MATRICES = ("ggn", "hessian")
 MOST_SIDE = 32
 SECOND_ORDER = 2
 ROWS = 256
+REACH = 1e-5
 NULL = 1e-12
 
 Push = Callable[[Tensor], Tensor]
@@ -65,21 +67,70 @@ class Products:
         self.side = int(max(1, min(MOST_SIDE, room / max(self._bytes(), 1))))
         self.count = 0
         self._kept: Push | None = None
+        if objective.layout.dtype == torch.float64:
+            self._check_twice()
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Multiply rows ``(probes, D)``; return rows of the same shape."""
         self.count += len(vectors)
         return torch.cat([self._some(part) for part in vectors.split(self.side)])
 
+    def _check_twice(self) -> None:
+        """Compare one product on a few examples with differences of first derivatives.
+
+        Functions that torch differentiates once only may drop out of the second without a word.
+        """
+        size = self._objective.size
+        batch = None if size is None else take(self._objective.data, slice(0, min(size, PROBE)))
+        centre = self._objective.centre
+        noise = NoiseStreams(0, "curvature check", 1, centre.device)
+        vector = noise.normal(len(centre), centre.dtype)
+        vector = vector / vector.norm()
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            product = self._push(batch)(vector)[0]
+            near, far = (self._by_differences(vector[0], batch, r) for r in (REACH, 10 * REACH))
+        off = (product - near).norm()
+        # Differences err by the square of their reach: by far less than these two from each other.
+        if not off <= 0.1 * near.norm() + (near - far).norm() + 1e-9:
+            raise InputError(
+                f"second derivatives of the model or its loss differ by {float(off):.2g} from "
+                "differences of the first: an operation in it is differentiated once only, and "
+                "has to be replaced by one that torch differentiates twice"
+            )
+
+    def _by_differences(self, vector: Tensor, batch: Any, reach: float) -> Tensor:
+        """Av with the inner derivative replaced by a central difference."""
+        steps = (reach * vector, -reach * vector)
+        if self._push == self._hessian:
+            up, down = (self._slope(self._objective.centre + step, batch) for step in steps)
+            return (up - down) / (2 * reach)
+        up, down = (model_outputs(self._objective, batch[0], step)[1] for step in steps)
+        leaf, there = model_outputs(self._objective, batch[0])
+        moved = (up - down).detach() / (2 * reach)
+        return pull(there, leaf, self._by_outputs(there, batch[1])(moved[None]))[0]
+
+    def _slope(self, weights: Tensor, batch: Any) -> Tensor:
+        leaf = weights.detach().clone().requires_grad_()
+        loss = self._objective.values(leaf, batch).mean()
+        _check_differentiable(loss)
+        return grad(loss, leaf)[0]
+
+    def _by_outputs(self, outputs: Tensor, targets: Any) -> Push:
+        """Products with H_out, the Hessian of the batch's mean loss by its outputs."""
+        loss = self._objective.module.loss
+        assert loss is not None
+        there = outputs.detach().requires_grad_()
+        value = loss.function(there, targets).mean()
+        _check_differentiable(value)
+        (residual,) = grad(value, there, create_graph=True)
+        return lambda vectors: pull(residual, there, vectors)
+
     def gradient(self) -> Tensor:
         """Return ∇L(w*) over all data, shape ``(D,)``."""
         total = torch.zeros_like(self._objective.centre)
         with torch.enable_grad():
             for batch, share in self._chunks():
-                leaf = self._objective.centre.detach().clone().requires_grad_()
-                loss = self._objective.values(leaf, batch).mean()
-                _check_differentiable(loss)
-                total += share * grad(loss, leaf)[0]
+                total += share * self._slope(self._objective.centre, batch)
         return total
 
     def _bytes(self) -> float:
@@ -116,26 +167,18 @@ class Products:
         return lambda vectors: pull(slope, leaf, vectors)
 
     def _ggn(self, batch: Any) -> Push:
-        loss = self._objective.module.loss
-        assert loss is not None
         leaf, outputs = model_outputs(self._objective, batch[0])
         dual = torch.zeros_like(outputs, requires_grad=True)
         (pulled,) = grad(outputs, leaf, dual, create_graph=True)
-        there = outputs.detach().requires_grad_()
-        value = loss.function(there, batch[1]).mean()
-        _check_differentiable(value)
-        (residual,) = grad(value, there, create_graph=True)
-
-        def push(vectors: Tensor) -> Tensor:
-            moved = pull(pulled, dual, vectors)
-            return pull(outputs, leaf, pull(residual, there, moved))
-
-        return push
+        by_outputs = self._by_outputs(outputs, batch[1])
+        return lambda vectors: pull(outputs, leaf, by_outputs(pull(pulled, dual, vectors)))
 
 
-def model_outputs(objective: Objective, inputs: Any) -> tuple[Tensor, Tensor]:
-    """Return a leaf at w* and the model's outputs as a function of it."""
-    leaf = objective.centre.detach().clone().requires_grad_()
+def model_outputs(
+    objective: Objective, inputs: Any, displacement: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Return a leaf at w*, or displaced from it, and the model's outputs as a function of it."""
+    leaf = (objective.centre.detach() + displacement).requires_grad_()
     named = objective.layout.unflatten(leaf)
     own = {name.removeprefix("model."): value for name, value in named.items()}
     outputs = functional_call(objective.module.model, own, (inputs,))

@@ -18,6 +18,8 @@ Product = Callable[[Tensor], Tensor]
 Function = Callable[[Array], Array]
 RESTARTS = 60
 SEEN = 1e-20
+NEGATIVE = 1e-6
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,26 +60,51 @@ class Spectrum:
         """The smallest eigenvalue, or the smallest Ritz value, which is no smaller than it."""
         if self.exact:
             return float(self.known[-1])
-        nodes, weights = self._quadrature(self.diagonal.shape[1])
+        nodes, weights = self._quadrature(self.diagonal, self.beside)
         return float(min(nodes[weights > SEEN].min(initial=np.inf), self.known.min(initial=np.inf)))
 
-    def by_probe(self, function: Function, steps: int | None = None) -> Array:
-        """Return every probe's estimate of Σ f(h_i), by so many of its steps (all unless given)."""
-        nodes, weights = self._quadrature(steps or self.diagonal.shape[1])
+    def by_probe(self, function: Function) -> Array:
+        """Return every probe's estimate of Σ f(h_i), shape ``(probes,)``."""
+        nodes, weights = self._quadrature(self.diagonal, self.beside)
         return function(self.known).sum() + self.mass * (weights * function(nodes)).sum(1)
 
-    def sum(self, function: Function) -> tuple[float, float]:
-        """Return Σ f(h_i) and its standard error, 0 where all eigenvalues are known.
+    def trace(self) -> tuple[float, float]:
+        """Return Σ h_i and its standard error, 0 where all eigenvalues are known."""
+        return self._mean(self.by_probe(lambda h: h))
 
-        The error adds what the probes differ by, and by how much the sum moved over the second half
-        of the Lanczos steps.
+    def sum_rising(self, function: Function) -> tuple[float, float]:
+        """Return Σ f(h_i) and its error, 0 where all eigenvalues are known.
+
+        For f rising from 0 at h ≤ 0 like h/(h + α). Gauss quadrature bounds the sum of an f whose
+        even derivatives are negative from above, and with a node moved to the lower end (Gauss &
+        Radau) from below (Golub & Meurant 1994). Where eigenvalues are negative f has a kink, and
+        the bounds are those of any rising function (Chebyshev, Markov & Stieltjes). The middle is
+        returned; half the width joins what the probes differ by.
         """
         if self.exact:
             return float(function(self.known).sum()), 0.0
-        values = self.by_probe(function)
-        half = self.by_probe(function, max(self.diagonal.shape[1] // 2, 1))
+        nodes, weights = self._quadrature(self.diagonal, self.beside)
+        values = function(nodes)
+        largest = max(self.known.max(initial=0.0), nodes.max())
+        if self.smallest < -NEGATIVE * largest:
+            before = np.zeros((len(nodes), 1))
+            low = (weights * np.hstack([before, values[:, :-1]])).sum(1)
+            top = np.maximum(values[:, -1:], function(self.known[-1:]).max(initial=0.0))
+            high = (weights * np.hstack([values[:, 1:], top])).sum(1)
+        else:
+            high = (weights * values).sum(1)
+            there, shares = self._radau(min(self.smallest, 0.0) - ROUNDING * largest)
+            low = (shares * function(there)).sum(1)
+        known = function(self.known).sum()
+        return self._mean(known + self.mass * (low + high) / 2, self.mass * (high - low))
+
+    def _mean(self, values: Array, widths: Array | None = None) -> tuple[float, float]:
+        """Mean over probes and its error, half the mean width of their bounds added."""
+        if self.exact:
+            return float(self.known.sum()), 0.0
         error = values.std(ddof=1) / len(values) ** 0.5
-        return float(values.mean()), float(np.hypot(error, values.mean() - half.mean()))
+        half = 0.0 if widths is None else widths.mean() / 2
+        return float(values.mean()), float(np.hypot(error, half))
 
     def count_above(self, limit: float) -> tuple[float, float]:
         """Return the number of eigenvalues above a limit and its error, 0 where all are known.
@@ -89,17 +116,15 @@ class Spectrum:
         above = float((self.known > limit).sum())
         if self.exact:
             return above, 0.0
-        nodes, weights = self._quadrature(self.diagonal.shape[1])
+        nodes, weights = self._quadrature(self.diagonal, self.beside)
         # By each node below the limit at least the weights before it; by the next at most its own.
         below = (nodes <= limit) & (weights > SEEN)
         summed = np.cumsum(weights, 1)
         least = np.where(below, summed - weights, 0.0).max(1)
         following = np.where(~below & (weights > SEEN), summed, np.inf).min(1)
         most = np.minimum(following, 1.0)
-        middle = self.mass * (1 - (least + most) / 2)
-        half = float((self.mass * (most - least)).mean() / 2)
-        error = middle.std(ddof=1) / len(middle) ** 0.5
-        return above + float(middle.mean()), float(np.hypot(error, half))
+        middle = above + self.mass * (1 - (least + most) / 2)
+        return self._mean(middle, self.mass * (most - least))
 
     def participation_ratio(self) -> tuple[float, float]:
         """Return (Σh)²/Σh² and its standard error by the delta method; nan where all h are zero."""
@@ -114,16 +139,30 @@ class Spectrum:
         influence = ratio * (2 * first / x - second / y)
         return float(ratio), float(influence.std(ddof=1) / len(first) ** 0.5)
 
-    def _quadrature(self, steps: int) -> tuple[Array, Array]:
-        """Nodes θ and weights τ² of each probe, shapes ``(probes, steps)``."""
-        count = len(self.mass)
-        matrix = np.zeros((count, steps, steps))
-        i = np.arange(steps)
-        matrix[:, i, i] = self.diagonal[:, :steps]
-        if steps > 1:
-            matrix[:, i[1:], i[:-1]] = self.beside[:, : steps - 1]
-        nodes, vectors = np.linalg.eigh(matrix)  # reads the lower triangle
+    def _quadrature(self, diagonal: Array, beside: Array) -> tuple[Array, Array]:
+        """Nodes θ, rising, and weights τ² of each probe, shapes ``(probes, steps)``."""
+        nodes, vectors = np.linalg.eigh(_tridiagonal(diagonal, beside))
         return nodes, vectors[:, 0, :] ** 2
+
+    def _radau(self, end: float) -> tuple[Array, Array]:
+        """The same with one node at ``end``, below all eigenvalues (Golub 1973)."""
+        diagonal, beside = self.diagonal.copy(), self.beside
+        if beside.shape[1]:
+            shorter = _tridiagonal(diagonal[:, :-1] - end, beside[:, :-1])
+            last = np.linalg.inv(shorter)[:, -1, -1]
+            diagonal[:, -1] = np.where(
+                beside[:, -1] > 0, end + beside[:, -1] ** 2 * last, diagonal[:, -1]
+            )
+        return self._quadrature(diagonal, beside)
+
+
+def _tridiagonal(diagonal: Array, beside: Array) -> Array:
+    count, steps = diagonal.shape
+    matrix = np.zeros((count, steps, steps))
+    i = np.arange(steps)
+    matrix[:, i, i] = diagonal
+    matrix[:, i[1:], i[:-1]] = matrix[:, i[:-1], i[1:]] = beside
+    return matrix
 
 
 def dense(product: Product, start: Tensor, side: int) -> Tensor:
@@ -148,7 +187,8 @@ def dense(product: Product, start: Tensor, side: int) -> Tensor:
 def leading(product: Product, start: Tensor, count: int) -> tuple[Array, Tensor]:
     """Return the largest eigenvalues, falling, and their eigenvectors as orthonormal rows.
 
-    Restarted Lanczos of ARPACK. Those that did not converge are left out.
+    Restarted Lanczos of ARPACK, from one start: of many equal eigenvalues it may find only some.
+    Those that did not converge are left out.
     """
     from scipy.sparse import linalg
 

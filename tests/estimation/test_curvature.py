@@ -1,5 +1,6 @@
 """Curvature against dense matrices, closed forms and truths; brackets around known coefficients."""
 
+import copy
 import json
 import math
 
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from tiny import labelled, linear, real_valued, refusal
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import llc
 from llc import truths
@@ -31,7 +33,8 @@ def own_targets(model, count=40, inputs=3):
 
 def flat_outputs(model, inputs):
     """Outputs as a function of one vector in float64, and the vector at w*."""
-    double = {k: p.detach().double() for k, p in model.named_parameters()}
+    model = copy.deepcopy(model).double().eval()
+    double = {k: p.detach() for k, p in model.named_parameters()}
 
     def outputs(w):
         parts = w.split([p.numel() for p in double.values()])
@@ -46,9 +49,11 @@ def dense_matrices(model, data, loss):
     x, y = data
     outputs, w = flat_outputs(model, x)
     y = y.double() if y.is_floating_point() else y
-    hessian = torch.autograd.functional.hessian(lambda v: loss(outputs(v), y), w)
-    f = outputs(w).detach()
-    jacobian = torch.func.jacrev(outputs)(w).reshape(f.numel(), -1)
+    # Attention has second derivatives only where it is written out.
+    with sdpa_kernel(SDPBackend.MATH):
+        hessian = torch.autograd.functional.hessian(lambda v: loss(outputs(v), y), w)
+        f = outputs(w).detach()
+        jacobian = torch.autograd.functional.jacobian(outputs, w).reshape(f.numel(), -1)
     by_outputs = torch.autograd.functional.hessian(lambda v: loss(v.view_as(f), y), f.reshape(-1))
     return hessian, jacobian.T @ by_outputs @ jacobian
 
@@ -67,7 +72,7 @@ def test_eigenvalues_and_sums_are_those_of_the_dense_matrix(loss, matrix, exact)
     dense = dense_matrices(net(), data, function)[("hessian", "ggn").index(matrix)]
     h = torch.linalg.eigvalsh(dense).numpy()[::-1]
     found = llc.curvature(
-        net(), data, loss, matrix=matrix, exact=exact, top=4, probes=64, gamma=1.0, n_beta=50.0
+        net(), data, loss, matrix=matrix, exact=exact, top=4, probes=200, gamma=1.0, n_beta=50.0
     )
     assert found.matrix == matrix
     assert (found.dimension, found.exact, found.dtype) == (len(h), exact, "float64")
@@ -87,7 +92,7 @@ def test_eigenvalues_and_sums_are_those_of_the_dense_matrix(loss, matrix, exact)
     for name, (value, error, truth) in expected.items():
         assert (error == 0) == exact, name
         assert abs(value - truth) < 5 * error + 1e-8, name
-        assert error < 0.1 * abs(truth), name
+        assert error < 0.25 * abs(truth), name
     assert found.smallest == pytest.approx(h[-1], abs=1e-6)
 
 
@@ -111,7 +116,8 @@ def test_the_two_matrices_agree_at_zero_residual(loss):
         llc.curvature(model, data, loss, matrix=matrix, **given) for matrix in ("hessian", "ggn")
     )
     assert hessian.eigenvalues == pytest.approx(ggn.eigenvalues, abs=1e-6 * ggn.eigenvalues[0])
-    assert hessian.rank == ggn.rank
+    # Logits all together leave the loss alone: six of twelve last weights and all before them.
+    assert ggn.rank == {"mse": 32, "cross_entropy": 26}[loss] >= hessian.rank
 
 
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
@@ -121,12 +127,13 @@ def test_chunks_and_sides_do_not_change_a_product(matrix):
     whole = Products(Objective(task), matrix, 1e9)
     parts = Products(Objective(task), matrix, 1e9)
     parts.examples, parts.side = 7, 2
-    tight = Products(Objective(task), matrix, 20_000)
+    tight = Products(Objective(task), matrix, 4_000)
     assert tight.examples < 40 == whole.examples
     assert tight.side < whole.side
-    for other in (parts, tight):
-        assert torch.allclose(whole(vectors), other(vectors), atol=1e-12)
+    expected = whole(vectors)
     assert whole.count == 5
+    for other in (parts, tight):
+        assert torch.allclose(expected, other(vectors), atol=1e-12)
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -138,8 +145,9 @@ def test_effective_dimension_of_a_quadratic_is_twice_the_exact_expectation(n_bet
         truth.task(), n_beta=n_beta, gamma=gamma, exact=exact, steps=100, probes=4
     )
     value, error = found.effective_dimension()
-    assert value / 2 == pytest.approx(truth.expected(n_beta, gamma), rel=1e-7)
-    assert error < 0.01 * value
+    assert abs(value / 2 - truth.expected(n_beta, gamma)) < error + 1e-9
+    assert error < 0.002 * value
+    assert (error == 0) == exact
     assert found.effective_dimension(gamma / n_beta) == (value, error)
     # Signs in an eigenbasis of coordinates have no variance: the trace is exact by either way.
     assert found.trace == pytest.approx(h.sum(), rel=1e-9)
@@ -152,7 +160,7 @@ def test_too_few_lanczos_steps_show_in_the_error():
     found = llc.curvature(truth.task(), n_beta=1e5, gamma=1.0, exact=False, steps=12, top=2)
     value, error = found.effective_dimension()
     off = abs(value - 2 * truth.expected(1e5, 1.0))
-    assert 1 < off < 3 * error
+    assert 1 < off < 3 * error < 3 * value
 
 
 def rotated(h, seed=0):
@@ -190,7 +198,7 @@ def test_errors_of_probes_cover():
 
 
 def test_leading_eigenvectors_take_variance_off():
-    h = np.concatenate([np.full(20, 50.0), np.geomspace(1e-3, 1, 180)])
+    h = np.concatenate([np.linspace(40, 60, 20), np.geomspace(1e-3, 1, 180)])
     task = rotated(h)
     few, many = (llc.curvature(task, exact=False, top=top) for top in (1, 20))
     assert many.trace_se < 0.2 * few.trace_se
@@ -214,7 +222,7 @@ def test_a_krylov_space_that_ends_early_is_whole():
     spectrum = Spectrum(np.zeros(0), *parts)
     assert np.isfinite(parts[1]).all()
     assert spectrum.by_probe(lambda h: h) == pytest.approx([7, 7])
-    assert spectrum.by_probe(np.sqrt) == pytest.approx([2 * 3**0.5 + 1] * 2)
+    assert spectrum.by_probe(lambda h: np.sqrt(abs(h))) == pytest.approx([2 * 3**0.5 + 1] * 2)
     assert spectrum.smallest == pytest.approx(0, abs=1e-12)
 
 
@@ -293,17 +301,17 @@ def test_a_point_only_near_a_zero_does_not_raise_the_lower_end():
     class Product(nn.Module):
         def __init__(self, off):
             super().__init__()
-            self.w = nn.Parameter(torch.tensor([off, off], dtype=torch.float64))
+            self.w = nn.Parameter(torch.tensor([off, off, 0.0], dtype=torch.float64))
 
         def forward(self, x):
-            return x * self.w.prod()
+            return x * self.w[:2].prod() + x**2 * self.w[2]
 
     x = torch.linspace(-1, 1, 20, dtype=torch.float64)
     for off in (0.0, 1e-4, 1e-2):
-        # Zero set xy = 0, λ = ½: off it the Jacobian has rank 1 at best, the Hessian 2.
+        # Zeros at xy = z = 0, λ = ½ + ½: near them the Jacobian has rank 2, the Hessian 3.
         squares = lambda m: (m(x) ** 2).mean()
-        assert llc.bracket(Product(off), potential=squares)[0] <= 0.5
-        assert llc.bracket(Product(off), (x, 0 * x), lambda y, t: (y - t) ** 2)[0] <= 0.5
+        assert llc.bracket(Product(off), potential=squares)[0] <= 1
+        assert llc.bracket(Product(off), (x, 0 * x), lambda y, t: (y - t) ** 2)[0] <= 1
 
 
 # --- models, process, input ------------------------------------------------------------------
@@ -372,7 +380,6 @@ def test_convolution_attention_and_norms_have_their_dense_trace(matrix):
     found = llc.curvature(model, labelled(), "cross_entropy", matrix=matrix)
     dense = dense_matrices(model.eval(), labelled(), F.cross_entropy)
     expected = dense[("hessian", "ggn").index(matrix)].trace().item()
-    # A second derivative exists only for attention written out, which torch takes the choice of.
     assert found.trace == pytest.approx(expected, rel=1e-6)
 
 
@@ -415,8 +422,9 @@ def test_a_loss_that_holds_single_precision_is_computed_in_it():
         double.effective_dimension()[0], rel=1e-3
     )
     assert found.rank <= double.rank
-    message = refusal(lambda: llc.curvature(net().bfloat16(), real_valued(), loss))
-    assert "float" in message
+    x, y = (t.bfloat16() for t in real_valued())
+    mixing = mixing.bfloat16()
+    assert "write model.float()" in refusal(lambda: llc.curvature(net().bfloat16(), (x, y), loss))
 
 
 def test_a_result_says_what_it_found():
@@ -446,7 +454,11 @@ def big():
         (lambda d: llc.curvature(net(), d, "mse").effective_dimension(), "alpha is not given"),
         (lambda d: llc.curvature(net(), d, "mse").effective_dimension(0), "alpha is 0"),
         (lambda d: llc.curvature(llc.Task(net(), d, "mse"), d), "drop data"),
-        (lambda d: llc.curvature(CustomOnce(3, 2), d, "mse"), "no second derivative"),
+        (lambda d: llc.curvature(CustomOnce(3, 2), d, "mse"), "differentiated once only"),
+        (
+            lambda d: llc.curvature(CustomOnce(3, 2), d, "mse", matrix="hessian"),
+            "differentiated once only",
+        ),
         (
             lambda d: llc.curvature(
                 net(), d, batch_loss=lambda m, b: F.mse_loss(m(b[0]), b[1]), matrix="ggn"
