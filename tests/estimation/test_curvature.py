@@ -178,7 +178,7 @@ def test_errors_of_probes_cover():
     task = rotated(h)
     alpha, scores, counts = 0.02, [], []
     truth = (h / (h + alpha)).sum()
-    for seed in range(30):
+    for seed in range(24):
         found = llc.curvature(task, exact=False, seed=seed, steps=60, top=5)
         value, error = found.effective_dimension(alpha)
         scores.append(
@@ -290,10 +290,11 @@ def test_rank_of_a_relu_net_misses_its_rescalings():
 
 
 def test_logits_all_together_are_not_counted():
-    model = linear()
-    low, high = llc.bracket(model, labelled(), "cross_entropy", behavioural=True)
     # Two classes, three inputs and a bias: a logistic regression of four parameters, not eight.
-    assert (low, high) == (2.0, 4.0)
+    for model in (linear().double(), linear()):
+        inputs, labels = labelled()
+        data = inputs.to(model.weight), labels
+        assert llc.bracket(model, data, "cross_entropy", behavioural=True) == (2.0, 4.0)
     assert llc.bracket(model, own_targets(model), "mse") == (4.0, 4.0)
 
 
