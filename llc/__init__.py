@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from llc import plot, truths
     from llc.calibration import calibrate
     from llc.checkpoints import load_weights
+    from llc.companions import bracket, curvature
     from llc.errors import InputError
-    from llc.estimation import Estimate, Reason, Verdict
+    from llc.estimation import Curvature, Estimate, Reason, Verdict
     from llc.estimator import estimate
     from llc.execution import Execution
     from llc.scale import ScaleCurve, scale_curve
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Loaded on first use: torch takes seconds to import, and `rlct --help` needs none of it.
 _HOMES = {
+    "Curvature": "llc.estimation",
     "Estimate": "llc.estimation",
     "Execution": "llc.execution",
     "InputError": "llc.errors",
@@ -40,7 +42,9 @@ _HOMES = {
     "Trajectory": "llc.trajectory",
     "Validation": "llc.validation",
     "Verdict": "llc.estimation",
+    "bracket": "llc.companions",
     "calibrate": "llc.calibration",
+    "curvature": "llc.companions",
     "estimate": "llc.estimator",
     "load_weights": "llc.checkpoints",
     "scale_curve": "llc.scale",
@@ -48,6 +52,7 @@ _HOMES = {
     "validate": "llc.validation",
 }
 __all__ = [
+    "Curvature",
     "Estimate",
     "Execution",
     "InputError",
@@ -58,7 +63,9 @@ __all__ = [
     "Trajectory",
     "Validation",
     "Verdict",
+    "bracket",
     "calibrate",
+    "curvature",
     "estimate",
     "load_weights",
     "plot",
