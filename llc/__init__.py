@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llc.estimator import estimate
     from llc.execution import Execution
     from llc.settings import Settings
+    from llc.sweeps import Sweep, sweep
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
     from llc.validation import Validation, validate
@@ -34,6 +35,7 @@ _HOMES = {
     "InputError": "llc.errors",
     "Reason": "llc.estimation",
     "Settings": "llc.settings",
+    "Sweep": "llc.sweeps",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
     "Validation": "llc.validation",
@@ -41,6 +43,7 @@ _HOMES = {
     "calibrate": "llc.calibration",
     "estimate": "llc.estimator",
     "load_weights": "llc.checkpoints",
+    "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
     "validate": "llc.validation",
 }
@@ -50,6 +53,7 @@ __all__ = [
     "InputError",
     "Reason",
     "Settings",
+    "Sweep",
     "Task",
     "Trajectory",
     "Validation",
@@ -58,6 +62,7 @@ __all__ = [
     "estimate",
     "load_weights",
     "plot",
+    "sweep",
     "trace",
     "truths",
     "validate",

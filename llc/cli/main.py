@@ -15,7 +15,7 @@ from llc.errors import InputError
 
 __all__ = ["main"]
 
-COMMANDS = ("estimate", "demo", "validate")
+COMMANDS = ("estimate", "calibrate", "demo", "validate")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -46,12 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: object) -> int:
     """Dispatch; each command's module is imported only when it runs."""
-    from llc.cli.options import Demo, Estimate, Validate
+    from llc.cli.options import Calibrate, Demo, Estimate, Validate
 
     if isinstance(options, Estimate):
         from llc.cli import estimate
 
         return estimate.run(options)
+    if isinstance(options, Calibrate):
+        from llc.cli import calibrate
+
+        return calibrate.run(options)
     if isinstance(options, Validate):
         from llc.cli import validate
 
@@ -109,9 +113,8 @@ def _sentence(framed: str, arguments: list[str]) -> str:
     help_ = " ".join(["rlct", command, "--help"]) if command in COMMANDS else "rlct --help"
     unknown = re.match(r"Unrecognized options: (\S+?)(,|$)", text)
     if unknown and command not in COMMANDS:
-        return (
-            f"unknown command {unknown.group(1)}, expected estimate, demo or validate; see {help_}"
-        )
+        known = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
+        return f"unknown command {unknown.group(1)}, expected {known}; see {help_}"
     if unknown:
         return _unknown_flag(unknown.group(1), command, help_)
     text = text.replace("{None}|", "").replace(" (required)", "").rstrip(".")
@@ -123,12 +126,8 @@ def _unknown_flag(flag: str, command: str, help_: str) -> str:
 
     from llc.cli import options
 
-    kinds = {"estimate": options.Estimate, "demo": options.Demo, "validate": options.Validate}
-    names = (
-        [f"--{f.name.replace('_', '-')}" for f in fields(kinds[command])]
-        if command in kinds
-        else []
-    )
+    kind = getattr(options, command.capitalize(), None)
+    names = [] if kind is None else [f"--{f.name.replace('_', '-')}" for f in fields(kind)]
     close = difflib.get_close_matches(flag, names, 1)
     hint = f", did you mean {close[0]}?" if close else ", expected one of its flags:"
     return f"unknown argument {flag}{hint} see {help_}"
