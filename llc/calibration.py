@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from llc.diagnostics import mcse
 from llc.errors import InputError
 from llc.estimation.estimators import UNKNOWN, Moments, falls_with_n_beta, moments
 from llc.execution import Execution
@@ -20,6 +21,7 @@ from llc.posterior import Posterior
 from llc.sampling.chains import Report
 from llc.sampling.run import DEFAULT_BUDGET, Samples, batch_size_for, sample
 from llc.sampling.schemes import MOST_FRICTION, scheme_for
+from llc.sampling.warmup import VIRIAL_TOLERANCE
 from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
@@ -62,7 +64,8 @@ def calibrate(
 
     With ``freeze`` a pilot at the chosen γ also settles step size, burn-in and draws. Let it end
     with m draws a chain, Monte-Carlo standard error s and size a = max(|λ̂|, ½ sd of nβ(L − L*)):
-    the precision p (relative half-width of the 95 % interval) then takes 1.5·m·(2s/(p·a))² draws.
+    the precision p (relative half-width of the 95 % interval) then takes 1.5·m·(2s/(p·a))² draws,
+    or more where the virial would not be known to ±5 %.
     Friction is no setting: each run chooses its own.
 
     Args:
@@ -290,7 +293,7 @@ def _freeze(surface: LossSurface, settings: Settings, report: Report) -> Resolve
         spent += more
         why_step += cooled
         _demand_a_number(pilot, chosen, settings)
-    why_draws, draws = _draws_for(pilot, chosen, frozen.burn_in or 0)
+    why_draws, draws = _draws_for(pilot, chosen, frozen.burn_in or 0, surface.layout.total)
     reasons = dict(chosen.reasons)
     doubt = "" if not pilot.why_not else f"; in doubt: {pilot.why_not}"
     why = {
@@ -359,7 +362,7 @@ def _rehearse(
     return frozen, pilot, spent, note
 
 
-def _draws_for(pilot: _Pilot, settings: Settings, burn_in: int) -> tuple[str, int]:
+def _draws_for(pilot: _Pilot, settings: Settings, burn_in: int, dimension: int) -> tuple[str, int]:
     """Draws a chain for the precision asked for, by the pilot's error bar: error² ~ 1/draws."""
     m, draws = pilot.moments, pilot.samples.draws
     # As production judges it: a share of a number near zero would take for ever.
@@ -368,6 +371,9 @@ def _draws_for(pilot: _Pilot, settings: Settings, burn_in: int) -> tuple[str, in
         return "the least there are: the pilot's chains did not move", LEAST_DRAWS
     needed = draws.length * (2 * m.mcse / (settings.precision * size)) ** 2
     needed = max(needed, LEAST_DRAWS / m.ess * draws.length)
+    # A verdict that asks for a virial of 1 ± 5 % has to know it.
+    off = mcse(draws.virial(dimension))
+    needed = max(needed, draws.length * (2 * off / VIRIAL_TOLERANCE) ** 2)
     needed = _rounded_up(max(MARGIN * needed, LEAST_DRAWS))
     why = f"for ±{settings.precision:.2g} of the 95 % interval, by the pilot's ±{2 * m.mcse:.2g}"
     chains = settings.chains

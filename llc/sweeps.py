@@ -23,11 +23,12 @@ from llc.estimation.estimate import rounded
 from llc.estimator import estimate_task
 from llc.execution import Execution
 from llc.files import write_whole
+from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.store import fingerprint_task, fingerprint_weights
 
-__all__ = ["Cell", "Sweep", "sweep"]
+__all__ = ["SAMPLER", "Cell", "Sweep", "choose", "sweep"]
 
 AXES = ("step_size", "gamma", "n_beta")
 HALF_DECADES = (-2, -1, 0, 1, 2)
@@ -264,7 +265,7 @@ def sweep(
     if folder is not None and folder.exists() and not folder.is_dir():
         raise InputError(f"out is {folder}, a file; expected a folder, which may not exist yet")
     key = fingerprint_task(task)
-    chosen = _chosen(task, key, wanted, axes, folder, execution)
+    chosen = _chosen(task, wanted, axes, folder, execution)
     spans = (HALF_DECADES, HALF_DECADES, FEWER_HALF_DECADES)
     steps, strengths, sizes = (
         axis or tuple(getattr(chosen, name) * 10 ** (k / 2) for k in span)
@@ -327,7 +328,6 @@ def _check_budget(cell_budget: int | None) -> None:
 
 def _chosen(
     task: Task,
-    key: str,
     wanted: Settings,
     axes: Sequence[tuple[float, ...] | None],
     folder: Path | None,
@@ -341,20 +341,37 @@ def _chosen(
         spare = wanted.n_beta is None and sizes is not None and task.size is None
         filled = fill(replace(wanted, n_beta=sizes[0]) if spare and sizes else wanted, task.size)
         return replace(filled, n_beta=None) if spare else filled
-    path = None if folder is None else folder / "calibration.json"
+    return choose(task, wanted, folder, execution).settings
+
+
+def choose(
+    task: Task,
+    wanted: Settings,
+    out: Path | None = None,
+    execution: Execution | None = None,
+    report: Report | None = None,
+) -> Resolved:
+    """Freeze settings as `llc.calibrate`, or find what was frozen for this folder before.
+
+    A pilot run again could differ in its last bits, elsewhere or on more threads, and with it
+    every cell around it.
+    """
+    path = None if out is None else out / "calibration.json"
+    key = fingerprint_task(task)
     mark = fingerprint_weights(task.model.state_dict(), key, wanted)
     if path is not None:
         try:
             record = json.loads(path.read_text())
             if record["fingerprint"] == mark:
-                return Settings.from_dict(record["settings"])
+                settings = Settings.from_dict(record["settings"])
+                return Resolved(settings, record["evaluations"], record["sound"])
         except (OSError, ValueError, LookupError, TypeError):
             pass
-    found: Resolved = freeze_task(task, wanted, execution)
+    found = freeze_task(task, wanted, execution, report)
     if path is not None:
-        record = {"fingerprint": mark, "settings": found.settings.to_dict()}
+        record = {"fingerprint": mark, **found._asdict(), "settings": found.settings.to_dict()}
         write_whole(path, json.dumps(record, indent=1).encode())
-    return found.settings
+    return found
 
 
 def _cell(estimate: Estimate, values: tuple[float, float, float]) -> Cell:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from llc import plot
-from llc.calibration import Resolved, freeze_task
+from llc.calibration import Resolved
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, explained, settings_of
 from llc.cli.tasks import load_task
 from llc.errors import InputError
 from llc.progress import Bar
-from llc.sweeps import SAMPLER, Cell, Sweep, sweep
+from llc.sweeps import SAMPLER, Cell, Sweep, choose, sweep
 
 if TYPE_CHECKING:
     from llc.cli.options import Calibrate as Options
@@ -38,7 +38,7 @@ def run(options: "Options") -> int:
     execution = execution_of(options)
     task = load_task(options.task).at(load_weights(options.checkpoint))
     with Bar(task.label) as report:
-        found = freeze_task(task, asked, execution, report)
+        found = choose(task, asked, options.out if options.sweep else None, execution, report)
     chosen = explained(found.settings, asked)
     seconds = time.perf_counter() - started
     if options.out is not None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["execution_of", "explained", "settings_of"]
 
 NAMES = tuple(f.name for f in fields(Settings) if f.name != "reasons")
+DEFAULTS = {"budget": "default; draws are fixed, and need none"}
 SWITCHES = ("behavioural", "control_variate")
 
 
@@ -59,5 +60,5 @@ def explained(chosen: Settings, asked: Settings) -> Settings:
             continue
         default = None if f.default is MISSING else f.default
         given = getattr(asked, f.name) != default
-        reasons[f.name] = "as given" if given else "default"
+        reasons[f.name] = "as given" if given else DEFAULTS.get(f.name, "default")
     return replace(chosen, reasons=reasons)

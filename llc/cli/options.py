@@ -99,9 +99,9 @@ class Estimate(Sampled):
 class Calibrate(Sampled):
     """Choose settings for a checkpoint, each with its reason, and say what they cost.
 
-    A pilot at the chosen gamma settles step size, burn-in and draws, so that rlct estimate
-    --settings, at this checkpoint or at others, samples by them unchanged. With --sweep, short runs
-    on a grid around them show how the LLC depends on step size, gamma and n_beta.
+    A pilot at the chosen gamma settles step size, burn-in and draws; rlct estimate then samples by
+    the file of settings unchanged, at this checkpoint or at others. Short runs on a grid around
+    them (--sweep) show what the LLC depends on.
     """
 
     out: OptionalPlace = None

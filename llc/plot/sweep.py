@@ -25,9 +25,10 @@ def sweep(result: "Sweep") -> Any:
     """Draw LLC by step size (rows) and γ (columns), one panel for each nβ.
 
     Colour is the LLC on one scale for all panels, spanned by the cells whose verdict did not fail
-    (by all positive ones where fewer than two are left), so that no outlier eats it up. Diverged
-    cells are crossed out, negative ones red, the chosen cell framed; every cell that has a number
-    shows it with its standard error, and a mark where its verdict warned or failed.
+    (where fewer than two are left, by all within tenfold of their median), so that no outlier eats
+    it up. Diverged cells are crossed out, negative ones red, the chosen cell framed; every cell
+    that has a number shows it with its standard error, and a mark where its verdict warned or
+    failed.
 
     Args:
         result: what `llc.sweep` returned.
@@ -148,9 +149,10 @@ def _scale(result: "Sweep") -> tuple[Any, str]:
     shown = shown[np.isfinite(shown) & (shown > 0)]
     trusted = np.array([c.llc for c in result.cells if c.kind in ("ok", "warn")])
     trusted = trusted[trusted > 0]
-    span = trusted if len(trusted) > 1 else shown
-    if not len(span):
+    if not len(shown):
         return None, "neither"
+    near = (shown > np.median(shown) / 10) & (shown < 10 * np.median(shown))
+    span = trusted if len(trusted) > 1 else shown[near]
     low, high = float(span.min()), float(span.max())
     if high <= 1.02 * low:
         low, high = 0.9 * low, 1.1 * high
