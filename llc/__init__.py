@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llc.execution import Execution
     from llc.scale import ScaleCurve, scale_curve
     from llc.settings import Settings
+    from llc.sweeps import Sweep, sweep
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
     from llc.validation import Validation, validate
@@ -38,6 +39,7 @@ _HOMES = {
     "Reason": "llc.estimation",
     "ScaleCurve": "llc.scale",
     "Settings": "llc.settings",
+    "Sweep": "llc.sweeps",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
     "Validation": "llc.validation",
@@ -48,6 +50,7 @@ _HOMES = {
     "estimate": "llc.estimator",
     "load_weights": "llc.checkpoints",
     "scale_curve": "llc.scale",
+    "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
     "validate": "llc.validation",
 }
@@ -59,6 +62,7 @@ __all__ = [
     "Reason",
     "ScaleCurve",
     "Settings",
+    "Sweep",
     "Task",
     "Trajectory",
     "Validation",
@@ -70,6 +74,7 @@ __all__ = [
     "load_weights",
     "plot",
     "scale_curve",
+    "sweep",
     "trace",
     "truths",
     "validate",

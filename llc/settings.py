@@ -5,9 +5,12 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from llc.errors import InputError
+from llc.files import write_whole
+from llc.presets import PRESETS, WARNING
 
 __all__ = ["SAMPLERS", "Settings"]
 
@@ -108,6 +111,63 @@ class Settings:
                 f"unknown setting {unknown[0]!r}, expected {', '.join(f.name for f in fields(cls))}"
             )
         return cls(**values)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the settings as JSON, whole or not at all; `load` reads them back."""
+        path = Path(path)
+        write_whole(path, (self.to_json() + "\n").encode())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Settings":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing, is no JSON object, or holds what is no setting.
+        """
+        path = Path(path)
+        try:
+            values = json.loads(path.read_text())
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror or error}), expected a file of settings: "
+                "write one with rlct calibrate --out, or Settings.save"
+            ) from error
+        except ValueError as error:
+            raise InputError(
+                f"{path} is no JSON ({error}), expected settings as Settings.save writes them"
+            ) from error
+        if not isinstance(values, dict) or not isinstance(values.get("reasons", {}), dict):
+            raise InputError(
+                f"{path} holds other JSON than settings, expected an object as Settings.save "
+                "writes it"
+            )
+        try:
+            return cls.from_dict(values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    @classmethod
+    def preset(cls, name: str) -> "Settings":
+        """Return the settings of published work, each labelled with its source.
+
+        Args:
+            name: ``"rllc"``, ``"icl"``, ``"pythia-14m"`` or ``"pythia-6.9b"``; see `llc.presets`.
+
+        Returns:
+            Settings with published nβ, γ, ε, sampler, chains and draws, and what else is known.
+            They repeat a paper's number; at its nβ that number scales with nβ, and must not be
+            compared with numbers at other settings.
+
+        Raises:
+            InputError: no preset has that name; the message lists them.
+        """
+        if name not in PRESETS:
+            raise InputError(f"preset is {name!r}, expected one of {', '.join(PRESETS)}")
+        preset = PRESETS[name]
+        reasons = dict.fromkeys(preset.values, f"preset {name}") | dict(preset.notes)
+        reasons["n_beta"] = f"preset {name} ({preset.source}); {WARNING}"
+        return cls(**preset.values, reasons=reasons)
 
     def __str__(self) -> str:
         lines = []

@@ -1,15 +1,19 @@
 """Settings that nobody gave."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import brentq
 from targets import exact_off_centre, quadratic
+from tiny import refusal
 from torch import nn
 
 import llc
+from llc.calibration import freeze_task, resolve_task
+from llc.estimator import estimate_task
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +67,97 @@ def test_a_number_near_zero_does_not_take_for_ever():
     assert abs(found.llc) < 5 * found.mcse
     assert found.gradient_evaluations < 50_000
     assert found.verdict.status != "ok"
+
+
+def half_width(found):
+    return 1.96 * found.mcse / found.llc
+
+
+@pytest.mark.parametrize("given", [{}, {"sampler": "sgld"}, {"sampler": "hmc", "gamma": 1.0}])
+def test_frozen_settings_reach_the_precision_asked_for(line, given):
+    frozen = llc.calibrate(line, freeze=True, **given)
+    for name in ("step_size", "burn_in", "draws"):
+        assert getattr(frozen, name) is not None
+        assert frozen.reasons[name] in str(frozen)
+    assert "in doubt" not in str(frozen)
+    # Another seed, so that it is not the pilot over again.
+    found = estimate_task(line, replace(frozen, seed=1))
+    assert found.trace.shape == (4, frozen.draws)
+    assert (found.settings.step_size, found.settings.burn_in) == (frozen.step_size, frozen.burn_in)
+    # Neither missed by much nor overdone; 3/2 is what a regular model of three parameters has.
+    assert 0.02 < half_width(found) < 0.06
+    assert abs(found.llc - 1.5) < 0.05 * 1.5 + 5 * found.mcse
+    assert found.verdict.status == "ok"
+
+
+def test_freezing_costs_no_run_of_its_own_where_gamma_was_chosen(line):
+    assert freeze_task(line, llc.Settings()).evaluations == (
+        resolve_task(line, llc.Settings()).evaluations
+    )
+
+
+def test_draws_follow_the_precision_and_end_with_the_budget(line):
+    given = {"gamma": 1.0, "freeze": True}
+    coarse, fine = (llc.calibrate(line, precision=p, **given) for p in (0.05, 0.025))
+    assert 3.5 < fine.draws / coarse.draws < 4.5
+    poor = llc.calibrate(line, precision=0.01, budget=8000, **given)
+    assert 4 * (poor.draws + poor.burn_in) <= 8000
+    assert "all that the budget allows" in poor.reasons["draws"]
+
+
+def test_what_is_given_is_not_chosen_again(line):
+    given = {"gamma": 2.0, "step_size": 0.03, "burn_in": 50, "draws": 70, "n_beta": 60.0}
+    frozen = llc.calibrate(line, freeze=True, **given)
+    assert {name: getattr(frozen, name) for name in given} == given
+    assert not {"gamma", "step_size", "burn_in", "draws", "n_beta"} & set(frozen.reasons)
+    part = llc.calibrate(line, freeze=True, gamma=2.0, step_size=0.03)
+    assert part.step_size == 0.03
+    assert set(part.reasons) >= {"burn_in", "draws"}
+
+
+def test_a_pilot_that_leaves_for_infinity_says_so(line):
+    message = refusal(lambda: llc.calibrate(line, freeze=True, gamma=1.0, step_size=9.0))
+    assert all(word in message for word in ("4 of 4 chains", "infinity", "step_size below 9"))
+
+
+def test_minibatch_noise_that_asks_for_friction_changes_the_sampler():
+    # Kinetic chains would hold this noise down by a friction no frozen run is given.
+    generator = torch.Generator().manual_seed(3)
+    model = nn.Linear(3, 1, bias=False)
+    inputs = torch.randn(3000, 3, generator=generator)
+    noisy = model(inputs).detach() + torch.randn(3000, 1, generator=generator)
+    task = llc.Task(model, (inputs, noisy), "mse")
+    frozen = llc.calibrate(task, freeze=True, gamma=100.0, batch_size=256, precision=0.1)
+    assert frozen.sampler == "sgld-lm"
+    assert "friction" in frozen.reasons["sampler"]
+    found = estimate_task(task, replace(frozen, seed=1))
+    assert found.heat < 0.05
+    assert found.verdict.status != "fail"
+
+
+def test_a_trajectory_shares_frozen_settings_and_says_where_they_do_not_fit():
+    # The same model on a loss a hundred times as steep: h²a grows a hundredfold.
+    def scaled(model, batch):
+        return ((model.weight**2).sum() * model.steepness * batch[0]).mean()
+
+    class Valley(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2))
+            self.register_buffer("steepness", torch.tensor(1.0))
+
+    task = llc.Task(Valley(), (torch.ones(50, 1),), batch_loss=scaled)
+    frozen = llc.calibrate(task, freeze=True, gamma=1.0, precision=0.1)
+    weights = [
+        (step, {"weight": torch.zeros(2), "steepness": torch.tensor(steep)})
+        for step, steep in ((1, 1.0), (2, 2.5), (3, 100.0))
+    ]
+    run = llc.trace(task, weights, settings=frozen)
+    for point in run.points:
+        assert point.estimate.settings.step_size == frozen.step_size
+        assert point.estimate.settings.draws == frozen.draws
+    fits, strained, broken = (point.estimate.verdict for point in run.points)
+    assert fits.status == "ok"
+    assert (strained.status, strained.reasons) == ("warn", (llc.Reason.STEP_TOO_LARGE,))
+    assert broken.status == "fail"
+    assert broken.reasons[0] in (llc.Reason.ALL_DIVERGED, llc.Reason.STEP_TOO_LARGE)

@@ -201,12 +201,31 @@ REFUSED = {
     "negative": ([*ESTIMATE, "--gamma", "-1"], ["gamma", "-1", "above 0"]),
     "value missing": ([*ESTIMATE, "--gamma"], ["gamma", "--help"]),
     "unknown sampler": ([*ESTIMATE, "--sampler", "gibbs"], ["sampler", "gibbs", "kinetic"]),
+    "settings missing": ([*ESTIMATE, "--settings", "no.json"], ["no.json", "cannot be read"]),
+    "settings no JSON": ([*ESTIMATE, "--settings", "text.pt"], ["text.pt", "no JSON"]),
+    "unknown preset": ([*ESTIMATE, "--preset", "gpt"], ["'gpt'", "rllc", "icl", "pythia-14m"]),
+    "preset and settings": (
+        [*ESTIMATE, "--preset", "icl", "--settings", "text.pt"],
+        ["--preset icl", "--settings text.pt", "one of"],
+    ),
+    "preset for more data": ([*ESTIMATE, "--preset", "icl"], ["1024", "60"]),
+    "grid without sweep": (
+        ["calibrate", *ESTIMATE[1:], "--gammas", "1", "2"],
+        ["--gammas", "--sweep"],
+    ),
+    "grid of no numbers": (["calibrate", *ESTIMATE[1:], "--gammas", "x"], ["gammas", "x"]),
+    "settings into a folder": (["calibrate", *ESTIMATE[1:], "--out", "."], ["folder", ".json"]),
+    "sweep into a file": (
+        ["calibrate", *ESTIMATE[1:], "--sweep", "--out", "text.pt"],
+        ["text.pt", "folder"],
+    ),
+    "calibrate, unknown flag": (["calibrate", *ESTIMATE[1:], "--gama", "1"], ["--gamma?"]),
     "unknown device": ([*ESTIMATE, "--device", "warp"], ["device", "warp"]),
     "batch too large": ([*ESTIMATE, "--batch-size", "61"], ["61", "60"]),
     "no --task": (["estimate", "step_1.pt"], ["--task", "estimate --help"]),
     "no checkpoint given": (["estimate", "--task", "my_task.py:task"], ["CKPT"]),
     "no command": ([], ["estimate", "demo", "--help"]),
-    "unknown command": (["guess"], ["guess", "estimate", "demo"]),
+    "unknown command": (["guess"], ["guess", "estimate", "calibrate", "demo", "validate"]),
     "unknown demo": (["demo", "xor"], ["xor", "grokking"]),
     "no steps": (["demo", "grokking", "--steps", "0", "--out", "run"], ["--steps is 0", "1"]),
     "small prime": (["demo", "grokking", "--prime", "3", "--out", "run"], ["--prime is 3", "5"]),
@@ -253,7 +272,86 @@ def test_debug_shows_where(folder):
         main(["estimate", "step_2.pt", "--task", "my_task.py:task", "--debug"])
 
 
-@pytest.mark.parametrize("arguments", [[], ["estimate"], ["demo"]])
+CALIBRATE = ["calibrate", *ESTIMATE[1:], "--gamma", "1", "--precision", "0.2"]
+
+
+def test_settings_calibrated_once_serve_again(folder, capsys):
+    assert main([*CALIBRATE, "--out", "settings.json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    chosen = llc.Settings.load("settings.json")
+    lines = out.splitlines()
+    # One line a choice, each with its reason, and what it costs.
+    for name, why in {**chosen.reasons}.items():
+        assert [line for line in lines if line.startswith(f"{name} ") and f"({why})" in line]
+    assert set(chosen.reasons) == set(chosen.to_dict()) - {"reasons"}
+    assert (chosen.reasons["gamma"], chosen.reasons["seed"]) == ("as given", "default")
+    assert "virial" in chosen.reasons["burn_in"]
+    cost = next(line for line in lines if line.startswith("cost "))
+    assert f"4 × ({chosen.burn_in} + {chosen.draws})" in cost
+    # The estimate follows them, but for what is said beside them.
+    assert main([*ESTIMATE, "--settings", "settings.json", "--json"]) == 0
+    same = json.loads(capsys.readouterr().out)["settings"]
+    kept = json.loads((folder / "settings.json").read_text())
+    for name in ("n_beta", "gamma", "step_size", "burn_in", "draws", "chains", "sampler"):
+        assert same[name] == kept[name]
+    flags = ["--settings", "settings.json", "--chains", "2", "--draws", "30", "--seed", "0"]
+    assert main([*ESTIMATE, *flags, "--json"]) == 0
+    other = json.loads(capsys.readouterr().out)["settings"]
+    assert (other["chains"], other["draws"]) == (2, 30)
+    assert (other["step_size"], other["burn_in"]) == (kept["step_size"], kept["burn_in"])
+    assert "chains" not in other["reasons"]
+    # A precision would be idle beside a number of draws.
+    flags = ["--settings", "settings.json", "--precision", "0.5", "--budget", "4000"]
+    assert main([*ESTIMATE, *flags, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["draws"] != kept["draws"]
+
+
+def test_calibrate_in_json(folder, capsys):
+    assert main([*CALIBRATE, "--json", "--behavioural", "--sampler", "sgld"]) == 0
+    record = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert record["settings"]["sampler"] == "sgld"
+    assert record["settings"]["behavioural"] is True
+    assert record["settings"]["step_size"] > 0
+    assert record["gradient_evaluations"] > 0
+    assert record["sound"] is True
+
+
+def test_a_preset_and_a_flag_beside_it(folder, capsys):
+    assert main([*ESTIMATE, "--preset", "pythia-14m", "--burn-in", "20", "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert (settings["gamma"], settings["batch_size"], settings["burn_in"]) == (300, 32, 20)
+    assert "2510.12077" in settings["reasons"]["n_beta"]
+    assert "burn_in" not in settings["reasons"]
+    assert main([*ESTIMATE, "--preset", "pythia-14m", "--burn-in", "20"]) == 0
+    assert "scales with n_beta" in capsys.readouterr().out
+
+
+def test_a_sweep_from_the_command_line(folder, capsys):
+    grid = ["--sweep", "--step-sizes", "1e-3", "0.5", "--gammas", "1", "10", "--n-betas", "15"]
+    short = ["--chains", "2", "--draws", "20", "--burn-in", "10", "--step-size", "1e-3"]
+    arguments = [*CALIBRATE, *grid, *short, "--compile", "off", "--out", "swept"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count("LLC ") == 4
+    assert "diverged" in out
+    assert "as given" in out
+    names = {path.name for path in (folder / "swept").iterdir()}
+    assert names == {
+        "cells", "calibration.json", "settings.json",
+        "sweep.json", "sweep.csv", "sweep.pdf", "sweep.svg", "sweep.png",
+    }  # fmt: skip
+    assert len(llc.Sweep.load("swept/sweep.json").cells) == 4
+    before = {path: path.stat().st_mtime_ns for path in (folder / "swept" / "cells").iterdir()}
+    assert main([*arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert len(record["sweep"]["cells"]) == 4
+    after = {path: path.stat().st_mtime_ns for path in (folder / "swept" / "cells").iterdir()}
+    assert after == before  # nothing was computed twice
+
+
+@pytest.mark.parametrize("arguments", [[], ["estimate"], ["calibrate"], ["demo"]])
 def test_help(capsys, arguments):
     assert main([*arguments, "--help"]) == 0
     out, err = capsys.readouterr()

@@ -5,9 +5,10 @@ import math
 from typing import TYPE_CHECKING
 
 from llc.checkpoints import load_weights
+from llc.cli.choices import execution_of, settings_of
 from llc.cli.tasks import load_task
 from llc.estimation.estimate import rounded
-from llc.estimator import estimate
+from llc.estimator import estimate_task
 
 if TYPE_CHECKING:
     from llc.cli.options import Estimate as Options
@@ -18,29 +19,11 @@ __all__ = ["run", "table"]
 
 def run(options: "Options") -> int:
     """Load, estimate, print; 1 if the verdict failed and ``--strict`` was given."""
+    settings = settings_of(options)
+    execution = execution_of(options)
     weights = load_weights(options.checkpoint)
     task = load_task(options.task).at(weights)
-    result = estimate(
-        task,
-        n_beta=options.n_beta,
-        gamma=options.gamma,
-        sampler=options.sampler,
-        step_size=options.step_size,
-        chains=options.chains,
-        draws=options.draws,
-        burn_in=options.burn_in,
-        batch_size=options.batch_size,
-        precision=options.precision,
-        budget=options.budget,
-        behavioural=options.behavioural,
-        control_variate=options.control_variate,
-        seed=options.seed,
-        device=options.device,
-        compile=options.compile,
-        memory=options.memory,
-        autocast=options.autocast,
-        progress=True,
-    )
+    result = estimate_task(task, settings, execution=execution, progress=True)
     if options.json:
         record = {"checkpoint": options.checkpoint.name, **result.to_dict()}
         print(json.dumps(record, indent=1, allow_nan=False))

@@ -15,7 +15,7 @@ from llc.errors import InputError
 
 __all__ = ["main"]
 
-COMMANDS = ("estimate", "demo", "scale", "validate")
+COMMANDS = ("estimate", "calibrate", "demo", "scale", "validate")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -46,12 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: object) -> int:
     """Dispatch; each command's module is imported only when it runs."""
-    from llc.cli.options import Demo, Estimate, Scale, Validate
+    from llc.cli.options import Calibrate, Demo, Estimate, Scale, Validate
 
     if isinstance(options, Estimate):
         from llc.cli import estimate
 
         return estimate.run(options)
+    if isinstance(options, Calibrate):
+        from llc.cli import calibrate
+
+        return calibrate.run(options)
     if isinstance(options, Scale):
         from llc.cli import scale
 
@@ -126,12 +130,8 @@ def _unknown_flag(flag: str, command: str, help_: str) -> str:
 
     from llc.cli import options
 
-    kinds = {name: getattr(options, name.capitalize()) for name in COMMANDS}
-    names = (
-        [f"--{f.name.replace('_', '-')}" for f in fields(kinds[command])]
-        if command in kinds
-        else []
-    )
+    kind = getattr(options, command.capitalize(), None)
+    names = [] if kind is None else [f"--{f.name.replace('_', '-')}" for f in fields(kind)]
     close = difflib.get_close_matches(flag, names, 1)
     hint = f", did you mean {close[0]}?" if close else ", expected one of its flags:"
     return f"unknown argument {flag}{hint} see {help_}"

@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["Command", "Demo", "Estimate", "Scale", "Validate"]
+__all__ = ["Calibrate", "Command", "Demo", "Estimate", "Sampled", "Scale", "Validate"]
 
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+OptionalPlace = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+OptionalFloats = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
 Sampler = Literal[
     "auto",
@@ -26,41 +29,43 @@ Sampler = Literal[
     "devinterp-sgld",
     "devinterp-rmsprop",
 ]
+OptionalSampler = Annotated[Sampler | None, tyro.conf.arg(metavar="SAMPLER")]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Estimate the local learning coefficient of one checkpoint.
-
-    Prints the LLC with its error bar, diagnostics, settings and a verdict in words.
-    """
+class Sampled:
+    """What every command that samples one checkpoint takes."""
 
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
     """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
     task: str
     """What returns an llc.Task: file.py:function, module:function, or modular-addition."""
+    settings: OptionalFile = None
+    """Settings as rlct calibrate --out wrote them; flags given beside them win."""
+    preset: OptionalText = None
+    """Settings of published work: rllc, icl, pythia-14m or pythia-6.9b; flags win."""
     n_beta: OptionalFloat = None
     """Number of examples times inverse temperature; n/ln n if left out."""
     gamma: OptionalFloat = None
     """Strength of the localising prior; chosen if left out."""
     step_size: OptionalFloat = None
     """Step of the sampler; follows the curvature along the chains if left out."""
-    chains: int = 4
-    """Chains, all started at the checkpoint."""
+    chains: OptionalInt = None
+    """Chains, all started at the checkpoint; 4 if left out."""
     draws: OptionalInt = None
     """Kept draws a chain; as many as the precision takes if left out."""
     burn_in: OptionalInt = None
     """Discarded steps a chain; until the virial is 1 if left out."""
     batch_size: OptionalInt = None
     """Examples a gradient; all up to 4096, else 512, if left out."""
-    precision: float = 0.05
-    """Relative half-width of the 95 % interval to reach."""
+    precision: OptionalFloat = None
+    """Relative half-width of the 95 % interval, 0.05 if left out; reopens draws of settings."""
     budget: OptionalInt = None
     """Most gradient evaluations, all chains together (100,000 a chain if left out)."""
-    seed: int = 0
-    """Seeds every random stream."""
-    sampler: Sampler = "auto"
-    """Sampler; auto is kinetic Langevin."""
+    seed: OptionalInt = None
+    """Seeds every random stream; 0 if left out."""
+    sampler: OptionalSampler = None
+    """Sampler; auto, which is kinetic Langevin, if left out."""
     behavioural: bool = False
     """Measure towards the checkpoint's own outputs, which makes it a minimum."""
     control_variate: bool = False
@@ -75,10 +80,42 @@ class Estimate:
     """Evaluate the model in bfloat16 where torch's autocast does."""
     json: bool = False
     """Print JSON instead of the table."""
-    strict: bool = False
-    """Exit with 1 if the verdict is fail."""
     debug: bool = False
     """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Estimate(Sampled):
+    """Estimate the local learning coefficient of one checkpoint.
+
+    Prints the LLC with its error bar, diagnostics, settings and a verdict in words.
+    """
+
+    strict: bool = False
+    """Exit with 1 if the verdict is fail."""
+
+
+@dataclass(frozen=True)
+class Calibrate(Sampled):
+    """Choose settings for a checkpoint, each with its reason, and say what they cost.
+
+    A pilot at the chosen gamma settles step size, burn-in and draws; rlct estimate then samples by
+    the file of settings unchanged, at this checkpoint or at others. Short runs on a grid around
+    them (--sweep) show what the LLC depends on.
+    """
+
+    out: OptionalPlace = None
+    """File for the settings (JSON); with --sweep a folder, where finished cells are reused."""
+    sweep: bool = False
+    """Also run the grid; its sampler is sgld unless one is named."""
+    step_sizes: OptionalFloats = None
+    """Step sizes of the grid; half-decades around the chosen one if left out."""
+    gammas: OptionalFloats = None
+    """Gammas of the grid; half-decades around the chosen one if left out."""
+    n_betas: OptionalFloats = None
+    """Values of n_beta of the grid; half-decades around the chosen one if left out."""
+    cell_budget: OptionalInt = None
+    """Most gradient evaluations of a cell, all chains together; 2000 a chain if left out."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +214,7 @@ class Validate:
 
 Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]
+    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]

@@ -1,0 +1,417 @@
+"""Short runs on a grid of step size × γ × nβ: what an LLC depends on, and where it breaks.
+
+No cell is dropped: chains that left for infinity, negative numbers and doubtful ones are results.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llc.calibration import Resolved, fill, freeze_task
+from llc.diagnostics import Array
+from llc.errors import InputError
+from llc.estimation import Estimate
+from llc.estimation.estimate import rounded
+from llc.estimator import estimate_task
+from llc.execution import Execution
+from llc.files import write_whole
+from llc.sampling.chains import Report
+from llc.settings import Settings
+from llc.task import Task
+from llc.trajectory.store import fingerprint_task, fingerprint_weights
+
+__all__ = ["SAMPLER", "Cell", "Sweep", "choose", "sweep"]
+
+AXES = ("step_size", "gamma", "n_beta")
+HALF_DECADES = (-2, -1, 0, 1, 2)
+FEWER_HALF_DECADES = (-1, 0, 1)
+CELL_PRECISION = 0.1
+STEPS_PER_CELL = 2000
+SAMPLER = "sgld"
+KINDS = ("ok", "warn", "fail", "negative", "diverged")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One short run.
+
+    Attributes:
+        step_size: ε, or h of the samplers with momentum.
+        gamma: γ.
+        n_beta: nβ.
+        llc: λ̂ over the chains that stayed; nan if none did.
+        mcse: its Monte-Carlo standard error.
+        status: of its verdict, ``"ok"``, ``"warn"`` or ``"fail"``.
+        reasons: names of the verdict's reasons, gravest first.
+        sentences: the same in words.
+        diverged: chains that left for infinity.
+        chains: of how many.
+        virial: 1 in equilibrium.
+        gradient_evaluations: all chains together.
+        seconds: wall time.
+    """
+
+    step_size: float
+    gamma: float
+    n_beta: float
+    llc: float
+    mcse: float
+    status: str
+    reasons: tuple[str, ...]
+    sentences: tuple[str, ...]
+    diverged: int
+    chains: int
+    virial: float
+    gradient_evaluations: int
+    seconds: float
+
+    @property
+    def kind(self) -> str:
+        """What to see it as: the verdict's status, or graver, ``"negative"``, ``"diverged"``."""
+        if self.diverged:
+            return "diverged"
+        return "negative" if self.llc < 0 else self.status
+
+    def __str__(self) -> str:
+        if math.isnan(self.llc):
+            return f"all {self.chains} chains diverged"
+        number, error = rounded(self.llc, self.mcse)
+        lost = f", {self.diverged} of {self.chains} chains diverged" if self.diverged else ""
+        return f"{number} ± {error} {self.status}{lost}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid of short runs.
+
+    Attributes:
+        name: of the task.
+        settings: what all cells share; its step size, γ and nβ are the chosen ones, None where
+            nothing was chosen since all three axes were given.
+        step_sizes: the grid's step sizes, ascending.
+        gammas: its γ, ascending.
+        n_betas: its nβ, ascending.
+        cells: all of them, nβ outermost, γ innermost.
+        reused: how many were found finished in the folder.
+    """
+
+    name: str
+    settings: Settings
+    step_sizes: tuple[float, ...]
+    gammas: tuple[float, ...]
+    n_betas: tuple[float, ...]
+    cells: tuple[Cell, ...]
+    reused: int = 0
+
+    def column(self, name: str) -> Array:
+        """Return a number of all cells, shape ``(n_betas, step_sizes, gammas)``.
+
+        Raises:
+            InputError: cells have no such number.
+        """
+        numbers = [f.name for f in fields(Cell) if f.type in (int, float)]
+        if name not in numbers:
+            raise InputError(f"column is {name!r}, expected one of {', '.join(numbers)}")
+        values = np.array([getattr(cell, name) for cell in self.cells], dtype=float)
+        return values.reshape(len(self.n_betas), len(self.step_sizes), len(self.gammas))
+
+    def cell(self, n_beta: int, step_size: int, gamma: int) -> Cell:
+        """Return the cell of three positions along the axes."""
+        return self.cells[(n_beta * len(self.step_sizes) + step_size) * len(self.gammas) + gamma]
+
+    def is_chosen(self, cell: Cell) -> bool:
+        """Whether a cell has the chosen step size, γ and nβ."""
+        pairs = [(getattr(cell, name), getattr(self.settings, name)) for name in AXES]
+        return all(b is not None and math.isclose(a, b, rel_tol=1e-6) for a, b in pairs)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cells of each kind; see `Cell.kind`."""
+        return {kind: sum(cell.kind == kind for cell in self.cells) for kind in KINDS}
+
+    @property
+    def gradient_evaluations(self) -> int:
+        """Of all cells together."""
+        return sum(cell.gradient_evaluations for cell in self.cells)
+
+    def table(self) -> str:
+        """Lay all cells out for reading; the chosen one has an arrow."""
+        lines = []
+        for cell in self.cells:
+            mark = "→" if self.is_chosen(cell) else " "
+            reasons = f"  {' '.join(cell.reasons)}" if cell.reasons else ""
+            lines.append(
+                f"{mark} n_beta {cell.n_beta:<9.4g} step_size {cell.step_size:<9.3g} "
+                f"gamma {cell.gamma:<9.3g} LLC {cell}{reasons}"
+            )
+        return "\n".join([*lines, self._summary()])
+
+    def _summary(self) -> str:
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count)
+        return (
+            f"{self.name}: {len(self.cells)} cells with sampler {self.settings.sampler} "
+            f"({counts}), {self.gradient_evaluations:,} gradients"
+        )
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values; nan becomes None."""
+        return {
+            "name": self.name,
+            "settings": self.settings.to_dict(),
+            **{f"{axis}s": list(getattr(self, f"{axis}s")) for axis in AXES},
+            "cells": [_to_json(cell) for cell in self.cells],
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write JSON, whole or not at all; `load` reads it back."""
+        path = Path(path)
+        write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Sweep":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing or is no saved sweep.
+        """
+        try:
+            record = json.loads(Path(path).read_text())
+            steps, gammas, sizes = (tuple(record[f"{axis}s"]) for axis in AXES)
+            cells = tuple(_from_json(cell) for cell in record["cells"])
+            return cls(
+                record["name"], Settings.from_dict(record["settings"]), steps, gammas, sizes, cells
+            )
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{path} is not a saved sweep: {error!r}") from error
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write one row a cell."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        names = [f.name for f in fields(Cell) if f.name != "sentences"]
+        writer.writerow([*names, "kind", "chosen"])
+        for cell in self.cells:
+            values = [getattr(cell, name) for name in names]
+            values = [" ".join(v) if isinstance(v, tuple) else v for v in values]
+            writer.writerow([*values, cell.kind, int(self.is_chosen(cell))])
+        path = Path(path)
+        write_whole(path, buffer.getvalue().encode())
+        return path
+
+
+def sweep(
+    task: Task,
+    step_sizes: Sequence[float] | None = None,
+    gammas: Sequence[float] | None = None,
+    n_betas: Sequence[float] | None = None,
+    *,
+    settings: Settings | None = None,
+    out: str | Path | None = None,
+    cell_budget: int | None = None,
+    execution: Execution | None = None,
+    progress: Callable[[Cell, int, int], None] | None = None,
+    **given: Any,
+) -> Sweep:
+    """Estimate λ̂ = nβ(E[L] − L(w*)) by short runs on a grid of step size × γ × nβ.
+
+    An axis left out holds half-decades around the chosen value: c·10^(k/2) with |k| ≤ 2 for step
+    size and γ, |k| ≤ 1 for nβ; what is chosen is what `llc.calibrate` freezes. All cells share
+    seed, noise and batches. A cell runs until ±10 % (or ``precision``, if coarser) or until its
+    budget ends, which its verdict then says; ``draws`` and ``burn_in``, if given, are its length.
+
+    Args:
+        task: model at w*, data, loss.
+        step_sizes: ε of the first-order samplers, h of the others.
+        gammas: γ.
+        n_betas: nβ.
+        settings: choices already made; sampler ``"auto"`` stands for plain ``"sgld"`` here.
+        out: a folder; finished cells found there, with the same weights, data, loss and settings,
+            are reused, so that an interrupted sweep goes on where it stopped.
+        cell_budget: most gradient evaluations of a cell, all chains together; 2000 a chain unless
+            given.
+        execution: device, compilation and memory limit; none of it decides a result.
+        progress: called with (cell, cells done, cells in all).
+        **given: single settings, instead of ``settings``.
+
+    Returns:
+        Every cell, failed ones included.
+
+    Raises:
+        InputError: an axis that is empty or holds what is no number above 0, or a task or a
+            setting that cannot be used.
+    """
+    wanted = replace(settings or Settings(), **given)
+    if wanted.sampler == "auto":
+        reasons = {**wanted.reasons, "sampler": "the sampler most sweeps are made with"}
+        wanted = replace(wanted, sampler=SAMPLER, reasons=reasons)
+    axes = [
+        _axis(name, values)
+        for name, values in zip(AXES, (step_sizes, gammas, n_betas), strict=True)
+    ]
+    _check_budget(cell_budget)
+    folder = None if out is None else Path(out)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"out is {folder}, a file; expected a folder, which may not exist yet")
+    key = fingerprint_task(task)
+    chosen = _chosen(task, wanted, axes, folder, execution)
+    spans = (HALF_DECADES, HALF_DECADES, FEWER_HALF_DECADES)
+    steps, strengths, sizes = (
+        axis or tuple(getattr(chosen, name) * 10 ** (k / 2) for k in span)
+        for name, axis, span in zip(AXES, axes, spans, strict=True)
+    )
+    dropped = ("draws", "burn_in", "precision", "budget")
+    shared = replace(
+        chosen,
+        reasons={name: why for name, why in chosen.reasons.items() if name not in dropped},
+        draws=wanted.draws,
+        burn_in=wanted.burn_in,
+        precision=max(CELL_PRECISION, wanted.precision),
+        budget=cell_budget or STEPS_PER_CELL * wanted.chains,
+    )
+    grid = [(s, g, n) for n, s, g in product(sizes, steps, strengths)]
+    weights = task.model.state_dict()
+    cells: list[Cell] = []
+    reused = 0
+    for values in grid:
+        at = replace(shared, step_size=values[0], gamma=values[1], n_beta=values[2])
+        path = None
+        if folder is not None:
+            path = folder / "cells" / f"{fingerprint_weights(weights, key, at)[:32]}.json"
+        cell = _find(path)
+        if cell is None:
+            cell = _cell(estimate_task(task, at, execution=execution), values)
+            if path is not None:
+                content = json.dumps(_to_json(cell), indent=1, allow_nan=False)
+                write_whole(path, content.encode())
+        else:
+            reused += 1
+        cells.append(cell)
+        if progress is not None:
+            progress(cell, len(cells), len(grid))
+    return Sweep(task.label, shared, steps, strengths, sizes, tuple(cells), reused)
+
+
+def _axis(name: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Check an axis and put it in ascending order."""
+    if values is None:
+        return None
+    numbers = list(values)
+    if not numbers:
+        raise InputError(f"{name}s is empty, expected numbers above 0: give some, or leave it out")
+    for value in numbers:
+        # Refuses what is no number; a step of 0 does not move, and has no place on the grid.
+        Settings.from_dict({name: value})
+        if value == 0:
+            raise InputError(f"{name}s holds {value!r}, expected numbers above 0")
+    if len(set(map(float, numbers))) < len(numbers):
+        raise InputError(f"{name}s holds a number twice, expected each once: {numbers}")
+    return tuple(sorted(map(float, numbers)))
+
+
+def _check_budget(cell_budget: int | None) -> None:
+    whole = isinstance(cell_budget, int) and not isinstance(cell_budget, bool)
+    if cell_budget is not None and not (whole and cell_budget >= 1):
+        raise InputError(f"cell_budget is {cell_budget!r}, expected a whole number of at least 1")
+
+
+def _chosen(
+    task: Task,
+    wanted: Settings,
+    axes: Sequence[tuple[float, ...] | None],
+    folder: Path | None,
+    execution: Execution | None,
+) -> Settings:
+    """Choose what stands in the grid's middle, or find what was chosen for this folder before."""
+    open_axes = [n for n, axis in zip(AXES, axes, strict=True) if axis is None]
+    if all(getattr(wanted, name) is not None for name in open_axes):
+        # Nothing to choose; but a potential's nβ may stand on its axis alone.
+        sizes = axes[2]
+        spare = wanted.n_beta is None and sizes is not None and task.size is None
+        filled = fill(replace(wanted, n_beta=sizes[0]) if spare and sizes else wanted, task.size)
+        return replace(filled, n_beta=None) if spare else filled
+    return choose(task, wanted, folder, execution).settings
+
+
+def choose(
+    task: Task,
+    wanted: Settings,
+    out: Path | None = None,
+    execution: Execution | None = None,
+    report: Report | None = None,
+) -> Resolved:
+    """Freeze settings as `llc.calibrate`, or find what was frozen for this folder before.
+
+    A pilot run again could differ in its last bits, elsewhere or on more threads, and with it
+    every cell around it.
+    """
+    path = None if out is None else out / "calibration.json"
+    key = fingerprint_task(task)
+    mark = fingerprint_weights(task.model.state_dict(), key, wanted)
+    if path is not None:
+        try:
+            record = json.loads(path.read_text())
+            if record["fingerprint"] == mark:
+                settings = Settings.from_dict(record["settings"])
+                return Resolved(settings, record["evaluations"], record["sound"])
+        except (OSError, ValueError, LookupError, TypeError):
+            pass
+    found = freeze_task(task, wanted, execution, report)
+    if path is not None:
+        record = {"fingerprint": mark, **found._asdict(), "settings": found.settings.to_dict()}
+        write_whole(path, json.dumps(record, indent=1).encode())
+    return found
+
+
+def _cell(estimate: Estimate, values: tuple[float, float, float]) -> Cell:
+    return Cell(
+        *values,
+        estimate.llc,
+        estimate.mcse,
+        estimate.verdict.status,
+        tuple(reason.name for reason in estimate.verdict.reasons),
+        estimate.verdict.sentences,
+        len(estimate.diverged),
+        estimate.settings.chains,
+        estimate.virial,
+        estimate.gradient_evaluations,
+        estimate.seconds,
+    )
+
+
+def _find(path: Path | None) -> Cell | None:
+    """Read a finished cell; None where there is none, or where it cannot be read."""
+    if path is None:
+        return None
+    try:
+        return _from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _to_json(cell: Cell) -> dict[str, Any]:
+    values: dict[str, Any] = asdict(cell)
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            values[name] = None
+    return values
+
+
+def _from_json(values: dict[str, Any]) -> Cell:
+    read = {f.name: values[f.name] for f in fields(Cell)}
+    for f in fields(Cell):
+        if f.type is float:
+            read[f.name] = math.nan if read[f.name] is None else float(read[f.name])
+    read["reasons"], read["sentences"] = tuple(read["reasons"]), tuple(read["sentences"])
+    return Cell(**read)
