@@ -7,6 +7,7 @@ bad input, told in one sentence on standard error; 130 interrupted.
 import contextlib
 import difflib
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,15 @@ DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and v
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(arguments)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _main(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -81,17 +81,21 @@ def linear_net(widths: Sequence[int], rank: int, seed: int = 0) -> Truth:
     Raises:
         InputError: widths or a rank that no such net has.
     """
+    name = f"linear net {'-'.join(map(str, widths))}, rank {rank}"
+    return _rank_exact(widths, rank, seed, name, AOYAGI)
+
+
+def _rank_exact(widths: Sequence[int], rank: int, seed: int, name: str, citation: str) -> Truth:
     llc, multiplicity = formulas.deep_linear(widths, rank)
     generator = torch.Generator().manual_seed(seed)
     frames = [_orthogonal(width, generator) for width in widths]
     sigma = torch.linspace(0.8, 1.2, rank, dtype=torch.float64)
     layers = [(out[:, :rank] * sigma) @ into[:, :rank].T for into, out in pairwise(frames)]
-    name = f"linear net {'-'.join(map(str, widths))}, rank {rank}"
     return Truth(
         name,
         llc,
         multiplicity,
-        AOYAGI,
+        citation,
         net_task([layer.float() for layer in layers], name),
         sum(a * b for a, b in pairwise(widths)),
         _expected(tuple(widths), rank),
@@ -105,16 +109,9 @@ def reduced_rank(inputs: int, hidden: int, outputs: int, rank: int, seed: int = 
         InputError: sizes or a rank that no such net has.
     """
     formulas.reduced_rank(inputs, hidden, outputs, rank)
-    truth = linear_net((inputs, hidden, outputs), rank, seed)
-    return Truth(
-        f"reduced rank {inputs}-{hidden}-{outputs}, rank {rank}",
-        truth.llc,
-        truth.multiplicity,
-        "Aoyagi & Watanabe 2005, Neural Networks 18:924",
-        truth.make_task,
-        truth.dimension,
-        truth.make_expected,
-    )
+    name = f"reduced rank {inputs}-{hidden}-{outputs}, rank {rank}"
+    citation = "Aoyagi & Watanabe 2005, Neural Networks 18:924"
+    return _rank_exact((inputs, hidden, outputs), rank, seed, name, citation)
 
 
 def two_layer_local(
