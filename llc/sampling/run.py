@@ -42,7 +42,9 @@ class Samples:
         batch_size: examples a gradient, or None for all.
         evaluations: gradient evaluations, all chains together, nothing left out.
         reached: whether the precision asked for was reached; None when ``draws`` was given.
-        heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data.
+        heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data, nan
+            under a thermostat.
+        heat_bound: at most that: the same number, with no thermostat to take any of it up.
         stiffness: h²a or εa at the chains' last positions, a the largest curvature there.
         stiffness_aim: the same number as the automatic step aims at.
         acceptance: mean probability of acceptance; nan where nothing is ever refused.
@@ -59,6 +61,7 @@ class Samples:
     evaluations: int
     reached: bool | None
     heat: float
+    heat_bound: float
     stiffness: float
     stiffness_aim: float
     acceptance: float
@@ -166,14 +169,16 @@ def _samples(
     draws = made.draws.chains(chains)
     gone = diverged(draws.rise, draws.spread, posterior.dimension)
     friction = tuning.friction if scheme.friction else None
-    stiffness, heat, acceptance = math.nan, 0.0, math.nan
+    stiffness, heat, bound, acceptance = math.nan, 0.0, 0.0, math.nan
     if not gone.any() and not scheme.exact:
         stiffness = audit.largest * tuning.step_size**scheme.power
     if not gone.any():
         noise, llc = float(audit.noise[chains].mean()), float(draws.rise.mean())
-        # What a thermostat leaves of the heat has no closed form.
-        known = scheme.heats or batch_size is None
-        heat = _heat(tuning.step_size, friction, noise, llc) if known else math.nan
+        bound = _heat(tuning.step_size, friction, noise, llc)
+        # What a thermostat leaves of the heat has no closed form. It holds the mean temperature:
+        # mode i is too hot by (B_i − B̄)/(A + B̄) instead of B_i/A, which is more, with A its
+        # friction's own noise and B_i that of batches.
+        heat = bound if scheme.heats or batch_size is None else math.nan
     if scheme.exact and not gone.all():
         acceptance = float(draws.acceptance[~gone].mean())
     return Samples(
@@ -187,6 +192,7 @@ def _samples(
         0,
         made.reached,
         heat,
+        bound,
         stiffness,
         scheme.step_for(1.0) ** scheme.power,
         acceptance,
