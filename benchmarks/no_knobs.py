@@ -7,10 +7,10 @@ of its own).
 The expert knows the posterior (ours' nβ, γ and batch size) and has a grid: samplers kinetic,
 sgld-lm and sgld, four half-decades of steps below the stability limit, burn-in of 100, 300 or 1,000
 steps, four chains, 2,000 draws. A setting is judged with hindsight: its answer must be within 5 %
-of a reference (the default sampler at precision .01, another seed), its virial within .05 of 1
-so that it is not right by chance. What counts as the expert's cost is the final run alone, burn-in and
-as many draws as a standard error of 2.5 % takes by that run's own effective sample size: no grid,
-no check, no proof. The cheapest is kept.
+of a reference (the default sampler at precision .01, another seed), and its virial within .05 of
+1, so that it is not right by chance. What counts as the expert's cost is the final run alone,
+burn-in and as many draws as a standard error of 2.5 % takes by that run's own effective sample
+size: no grid, no check, no proof. The cheapest is kept.
 
     agree    (ours − expert's)/expert's
     ratio    gradients of our run over the expert's final run; γ's choice not in it, but in *γ*

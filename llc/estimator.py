@@ -31,6 +31,7 @@ from llc.task import Task
 __all__ = ["estimate", "estimate_stack", "estimate_task", "measure"]
 
 NULL_DRAWS = 32
+MOST_FOR_SHIFT = 0.1
 
 
 def estimate(
@@ -164,9 +165,9 @@ def measure(
     posterior = Posterior(surface, settings.n_beta, settings.gamma, settings.control_variate)
     samples = sample(posterior, _what_is_left(settings, spent), report, start)
     null = posterior.prior_only(settings.seed, NULL_DRAWS, samples.batch_size)
-    shift = _gradient_shift(posterior, samples)
+    shift, looked = _gradient_shift(posterior, samples)
     seconds = time.perf_counter() - started
-    found = _assemble(posterior, settings, samples, spent, null, shift, seconds)
+    found = _assemble(posterior, settings, samples, spent + looked, null, shift, seconds)
     return found, samples.end
 
 
@@ -213,12 +214,12 @@ def estimate_stack(
         for surface, samples in zip(surfaces, parts, strict=True):
             posterior = Posterior(surface, *law)
             null = posterior.prior_only(chosen.seed, NULL_DRAWS, samples.batch_size)
-            shift = _gradient_shift(posterior, samples)
-            results.append((posterior, samples, null, shift))
+            shift, looked = _gradient_shift(posterior, samples)
+            results.append((posterior, samples, looked, null, shift))
     seconds = (time.perf_counter() - started) / len(tasks)
     return [
-        _assemble(posterior, chosen, samples, 0, null, shift, seconds)
-        for posterior, samples, null, shift in results
+        _assemble(posterior, chosen, samples, looked, null, shift, seconds)
+        for posterior, samples, looked, null, shift in results
     ]
 
 
@@ -233,26 +234,38 @@ def _silent(*_: object) -> None:
     pass
 
 
-def _gradient_shift(posterior: Posterior, samples: Samples) -> float:
+def _gradient_shift(posterior: Posterior, samples: Samples) -> tuple[float, int]:
     """At least what a gradient g at w* takes off λ̂: ½(nβ)²‖g‖²/(nβh + γ).
 
     With S = (nβH + γ)⁻¹ the shift of a quadratic is −(nβ)²gᵀSg + ½(nβ)³gᵀSHSg ≤ −½(nβ)²gᵀSg, and
-    by Jensen gᵀSg ≥ ‖g‖²/(nβh + γ) with h = gᵀHg/‖g‖². Full batch only: a minibatch's gradient
-    is mostly noise.
+    by Jensen gᵀSg ≥ ‖g‖²/(nβh + γ) with h = gᵀHg/‖g‖². Over all data even where chains see
+    minibatches, since a minibatch's gradient is mostly noise; nan where two passes over the data
+    would take more than a tenth of the gradients that the chains took.
+
+    Returns:
+        The shift, and the minibatch gradients spent on it.
     """
-    if samples.batch_size is not None:
-        return math.nan
+    surface, part = posterior.surface, samples.batch_size
+    spent = 0 if part is None else 2 * math.ceil((surface.size or 0) / part)
+    if spent > MOST_FOR_SHIFT * samples.evaluations:
+        return math.nan, 0
+
+    def gradient_at(place: Tensor) -> Tensor:
+        if part is None:
+            return posterior.evaluate(place, None).gradient
+        return posterior.n_beta * surface.gradient_in_parts(place, part)
+
     start = posterior.start(1)
-    gradient = posterior.evaluate(start, None).gradient
+    gradient = gradient_at(start)
     norm = gradient.norm()
     if not norm > 0 or samples.step_size == 0:
-        return 0.0
+        return 0.0, spent
     # A step of the chains' own size: far below the scale on which curvature changes.
     reach = 0.5 * samples.step_size
-    ahead = posterior.evaluate(start + reach * gradient / norm, None).gradient
+    ahead = gradient_at(start + reach * gradient / norm)
     curvature = ((ahead - gradient) * gradient).sum() / (reach * norm)
     stiffness = max(float(curvature), 0.0) + posterior.gamma
-    return 0.5 * float(norm) ** 2 / stiffness
+    return 0.5 * float(norm) ** 2 / stiffness, spent
 
 
 def _assemble(
@@ -291,6 +304,9 @@ def _assemble(
     verdict = judge(
         facts
         | {
+            "heat_bound": samples.heat_bound,
+            "alike": surface.alike[0],
+            "alike_what": surface.alike[1],
             "stiffness_aim": samples.stiffness_aim,
             "reached": samples.reached,
             "step_advice": "leave step_size out"

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llc.errors import InputError
 
-__all__ = ["Loss", "resolve"]
+__all__ = ["IGNORED", "Loss", "over_kept", "resolve"]
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+IGNORED = -100
+"""The target that torch's cross-entropy leaves out."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,26 @@ def resolve(loss: str | LossFunction) -> Loss:
     if loss is F.mse_loss or _is_plain(loss, nn.MSELoss):
         return MSE
     return Loss(getattr(loss, "__name__", type(loss).__name__), loss)
+
+
+def over_kept(loss: Loss, targets: Tensor) -> Loss:
+    """Return cross-entropy as torch means it where targets are -100: a mean over all others.
+
+    Ignored positions have no loss, and must not be divided by either: example by example the loss
+    is the sum over positions kept over the average number kept, so that the mean over all examples
+    is the mean over all positions kept.
+
+    Raises:
+        InputError: every target is -100.
+    """
+    if loss is not CROSS_ENTROPY or targets.is_floating_point():
+        return loss
+    kept = (targets != IGNORED).double().mean().item()
+    if kept == 0:
+        raise InputError(f"every target is {IGNORED}, which cross_entropy ignores: give labels")
+    if kept == 1:
+        return loss
+    return replace(loss, function=lambda o, t: _cross_entropy(o, t) / kept)
 
 
 def _is_plain(loss: object, kind: type[nn.Module]) -> bool:

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
 from llc import losses
-from llc.data import number_of_examples, take
+from llc.data import number_of_examples, padded, repeated, take
 from llc.errors import InputError
 from llc.params import Layout
 from llc.task import Task
@@ -57,6 +57,7 @@ class Objective:
         chance: loss of a guess blind to the inputs, or None where unknown.
         baseline: the loss at w*.
         local_rise: rise of the loss up to which chains count as local, or None where unknown.
+        alike: share of what the loss averages over that looks like padding, and what it is.
 
     Raises:
         InputError: as `llc.surface.LossSurface`.
@@ -86,6 +87,9 @@ class Objective:
             self.data = tree_map(lambda leaf: leaf.detach().to(self.device), task.data)
         self.size = None if task.data is None else number_of_examples(self.data)
         self._loss = None if task.loss is None else losses.resolve(task.loss)
+        self.alike = self._alike(behavioural)
+        if self._loss is not None and self.data is not None:
+            self._loss = losses.over_kept(self._loss, self.data[1])
         self.module = _WholeLoss(model, task, self._loss)
         named = self.module.named_parameters()
         params = {k: p.detach() for k, p in named if p.requires_grad}
@@ -127,6 +131,24 @@ class Objective:
             # Differences of losses are small: they are not taken in half precision.
             return found.to(torch.promote_types(found.dtype, torch.float32))
         return found
+
+    def _alike(self, behavioural: bool) -> tuple[float, str]:
+        """What looks like padding and has a say in the loss: examples, or positions in them."""
+        if self.data is None:
+            return 0.0, ""
+        found = [(repeated(self.data), "examples are one and the same")]
+        if self._loss is not None and self._loss.name in ("cross_entropy", "mse"):
+            # Of other losses nobody knows whether they mask.
+            inputs, targets = self.data
+            ignored = 0.0
+            if self._loss.name == "cross_entropy" and not targets.is_floating_point():
+                ignored = (targets == losses.IGNORED).double().mean().item()
+            by_position = targets.shape == inputs.shape
+            if behavioural:
+                found.append((ignored, "targets are -100, which the behavioural loss counts"))
+            if by_position and not ignored:
+                found.append((padded(inputs), "tokens are one and the same at sequences' ends"))
+        return max(found)
 
     @torch.no_grad()
     def _check_twice(self) -> None:
@@ -202,11 +224,11 @@ class Objective:
                     f"({counts[-1]},)"
                 )
         dtype = parts[0].dtype
+        self._refuse_sums()
         if parts[0].ndim == 1:
             table = torch.cat(parts)
             mean = _finite(table.double().mean().item())
             return Baseline(mean, None if self._couples_examples(table) else table, dtype)
-        self._refuse_sums()
         weighted = [part.item() * count for part, count in zip(parts, counts, strict=True)]
         return Baseline(_finite(math.fsum(weighted) / self.size), None, dtype)
 
@@ -220,12 +242,27 @@ class Objective:
         return not torch.allclose(alone, table[:count], rtol=1e-3, atol=1e-5)
 
     def _refuse_sums(self) -> None:
-        """A mean does not change when every example is given twice; a sum doubles."""
+        """A mean does not change when every example is given twice; a sum doubles.
+
+        Nor do the values of single examples: where they double, or halve, the loss multiplies or
+        divides them by the batch size.
+        """
         count = min(self.size or 0, PROBE)
         index = torch.arange(count, device=self.device)
-        once = self.values(self.centre, take(self.data, index)).item()
-        twice = self.values(self.centre, take(self.data, torch.cat([index, index]))).item()
-        if abs(once) > 1e-6 and abs(twice / once - 2) < 0.01:
+        values = self.values(self.centre, take(self.data, index))
+        again = self.values(self.centre, take(self.data, torch.cat([index, index])))
+        again = again[:count] if again.ndim else again
+        once, twice = values.double().sum().item(), again.double().sum().item()
+        if not abs(once) > 1e-6:
+            return
+        factor = twice / once
+        if values.ndim and min(abs(factor - 2), abs(factor - 0.5)) < 0.01:
+            raise InputError(
+                f"the loss of an example changes {factor:.3g}-fold when {count} examples are given "
+                "twice over, expected one value per example whatever its batch: neither multiply "
+                "nor divide by the batch size"
+            )
+        if abs(factor - 2) < 0.01:
             raise InputError(
                 f"the loss adds up over the batch ({once:.4g} for {count} examples, {twice:.4g} "
                 "for the same given twice), expected a mean or one value per example: divide "

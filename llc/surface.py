@@ -60,6 +60,7 @@ class LossSurface:
         baseline: L(w*), over all data.
         chance: loss of a guess blind to the inputs, or None where unknown.
         local_rise: rise of the loss up to which chains count as local, or None where unknown.
+        alike: share of what the loss averages over that looks like padding, and what it is.
         vectorised: whether chains can be evaluated in one `torch.func.vmap` call; some models
             cannot be (see ``why_not_vectorised``), and take one chain after another.
         side_by_side: how many chains one call evaluates; 1 is the plain loop.
@@ -91,6 +92,7 @@ class LossSurface:
         self.baseline = self._objective.baseline.mean
         self.chance = self._objective.chance
         self.local_rise = self._objective.local_rise
+        self.alike = self._objective.alike
         self.copies = 1
         mode = self.execution.compile
         self._many = Compiled(self._evaluate_many, mode)
@@ -165,13 +167,17 @@ class LossSurface:
     def full_gradient(self) -> Tensor:
         """Return ∇L(w*) over all data, shape ``(1, D)``, a manageable part of them at a time."""
         start = torch.zeros((1, self.layout.total), dtype=self.layout.dtype, device=self.device)
+        return self.gradient_in_parts(start, CHUNK)
+
+    def gradient_in_parts(self, displacement: Tensor, part: int) -> Tensor:
+        """Return ∇L(w* + displacement) over all data, ``(1, D)``, so many examples at a time."""
         if self.size is None:
-            return self.evaluate(start, None).gradient
-        total = torch.zeros_like(start, dtype=torch.float64)
-        for begin in range(0, self.size, CHUNK):
-            row = torch.arange(begin, min(begin + CHUNK, self.size), device=self.device)
-            total += len(row) * self._evaluate_one(start[0], row)[2]
-        return (total / self.size).to(start.dtype)
+            return self.evaluate(displacement, None).gradient
+        total = torch.zeros_like(displacement, dtype=torch.float64)
+        for begin in range(0, self.size, part):
+            row = torch.arange(begin, min(begin + part, self.size), device=self.device)
+            total += len(row) * self._evaluate_one(displacement[0], row)[2]
+        return (total / self.size).to(displacement.dtype)
 
     def _evaluate_many(
         self, displacement: Tensor, index: Tensor | None

@@ -46,8 +46,8 @@ class Estimate:
         sampled_loss: mean loss of the draws.
         chance: loss of a guess blind to the inputs, or None where unknown.
         distance: root-mean-square distance from w* over that of the prior, √(D/γ).
-        gradient_shift: lower bound, in LLC units, on what the gradient at w* takes off λ̂; nan
-            where only minibatches were seen.
+        gradient_shift: lower bound, in LLC units, on what the gradient at w*, over all data,
+            takes off λ̂; nan where minibatches leave that too dear to know.
         heat: relative over-estimate by minibatch noise.
         discretisation: over-estimate by the step itself, in LLC units.
         stiffness: step times largest curvature at the end, in units of the stability analysis.

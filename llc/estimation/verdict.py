@@ -9,6 +9,10 @@ from llc.estimation.estimators import falls_with_n_beta
 
 __all__ = ["Reason", "Status", "Verdict", "judge"]
 
+# A share p that says nothing leaves (1 − p)nβ for the rest. On a quadratic d ln B/d ln nβ is
+# Σs(1−s)/Σs ≤ 1, so that B falls by no more than p: below a tenth the verdict need not care.
+MOST_ALIKE = 0.1
+
 Status = Literal["ok", "warn", "fail"]
 
 
@@ -64,6 +68,15 @@ class Reason(enum.Enum):
     HEATED = (
         "minibatch noise raises the LLC by about {heat:.0%}: use a larger batch_size, or the "
         "behavioural loss"
+    )
+    HEAT_UNKNOWN = (
+        "minibatch noise would raise the LLC by about {heat_bound:.0%} if the thermostat took none "
+        "of it up, and how much it takes is not known: use a larger batch_size, or "
+        "sampler='kinetic', whose heat is"
+    )
+    PADDED = (
+        "{alike:.0%} of the {alike_what}: if that is padding it dilutes n_beta on the rest and "
+        "counts in the LLC; leave it out, or mask it in the loss and average over what is left"
     )
     BELOW_NOISE = (
         "the LLC {llc:.3g} is within two standard errors ({mcse:.2g}) of zero: nothing was "
@@ -132,6 +145,8 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
         f["stiffness"] > 3 * f["stiffness_aim"],
     )
     add(Reason.HEATED, f["heat"] > 0.05, f["heat"] > 0.2)
+    add(Reason.HEAT_UNKNOWN, f["heat"] != f["heat"] and f["heat_bound"] > 0.05)
+    add(Reason.PADDED, f["alike"] > MOST_ALIKE)
     add(Reason.BELOW_NOISE, abs(llc) <= 2 * error)
     return found
 

@@ -43,7 +43,9 @@ class Samples:
         batch_size: examples a gradient, or None for all.
         evaluations: gradient evaluations, all chains together, nothing left out.
         reached: whether the precision asked for was reached; None when ``draws`` was given.
-        heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data.
+        heat: relative over-estimate by minibatch noise, from its closed form; 0 on all data, nan
+            under a thermostat.
+        heat_bound: at most that: the same number, with no thermostat to take any of it up.
         discretisation: over-estimate by the step itself in LLC units, to first order; 0 for
             samplers that are exact on quadratics, nan where it was not measured.
         stiffness: h²a or εa at the chains' last positions, a the largest curvature there.
@@ -63,6 +65,7 @@ class Samples:
     evaluations: int
     reached: bool | None
     heat: float
+    heat_bound: float
     discretisation: float
     stiffness: float
     stiffness_aim: float
@@ -197,15 +200,17 @@ def _samples(
     draws = made.draws.chains(chains)
     gone = diverged(draws.rise, draws.spread, posterior.dimension)
     friction = tuning.friction if scheme.friction else None
-    stiffness, heat, acceptance = math.nan, 0.0, math.nan
+    stiffness, heat, bound, acceptance = math.nan, 0.0, 0.0, math.nan
     discretisation = math.nan
     if not gone.any() and not scheme.exact:
         stiffness = audit.largest * tuning.step_size**scheme.power
     if not gone.any():
         noise, llc = float(audit.noise[chains].mean()), float(draws.rise.mean())
-        # What a thermostat leaves of the heat has no closed form.
-        known = scheme.heats or batch_size is None
-        heat = _heat(tuning.step_size, friction, noise, llc) if known else math.nan
+        bound = _heat(tuning.step_size, friction, noise, llc)
+        # What a thermostat leaves of the heat has no closed form. It holds the mean temperature:
+        # mode i is too hot by (B_i − B̄)/(A + B̄) instead of B_i/A, which is more, with A its
+        # friction's own noise and B_i that of batches.
+        heat = bound if scheme.heats or batch_size is None else math.nan
         push = float(audit.push[chains].mean())
         discretisation = tuning.step_size / 8 * max(push, 0.0) if scheme.euler else 0.0
     if scheme.exact and not gone.all():
@@ -221,6 +226,7 @@ def _samples(
         0,
         made.reached,
         heat,
+        bound,
         discretisation,
         stiffness,
         scheme.step_for(1.0) ** scheme.power,
