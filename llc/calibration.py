@@ -36,6 +36,7 @@ DECADES = 4
 PLATEAU = 0.03
 PILOT_PRECISION = 0.1
 PILOT_BUDGET = 10_000
+SHARE_OF_TIME = 0.3
 FREEZE_BUDGET = 40_000
 # A pilot's error bar has an error of its own; a second checkpoint needs a little more or less.
 MARGIN = 1.5
@@ -216,6 +217,9 @@ def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> _
         before, kept = kept, pilot
         if _on_plateau(before, kept):
             stopped = "the LLC no longer depends on it"
+            break
+        if surface.execution.late(SHARE_OF_TIME):
+            stopped = "there was no time to go further"
             break
         gamma /= 10
     if kept is None:

@@ -58,6 +58,7 @@ def estimate(
     compile: str = "auto",
     memory: float | None = None,
     autocast: bool = False,
+    seconds: float | None = None,
     progress: bool | Report | None = None,
 ) -> Estimate:
     """Estimate the local learning coefficient of a model at its current weights w*.
@@ -95,6 +96,8 @@ def estimate(
             side by side runs one after another.
         autocast: evaluate the model in bfloat16 where torch's autocast does; weights stay as
             they are.
+        seconds: time it may take, set-up and the choice of γ included; it ends with what it has
+            by then, and says so. No limit unless given.
         progress: True for a bar, or a function of (phase, done, total).
 
     Returns:
@@ -115,7 +118,7 @@ def estimate(
         n_beta, gamma, sampler, step_size, chains, draws, burn_in, batch_size, precision, budget,
         behavioural, control_variate, seed,
     )  # fmt: skip
-    execution = Execution(device, compile, memory, autocast)
+    execution = Execution(device, compile, memory, autocast, seconds)
     return estimate_task(task, settings, execution=execution, progress=progress)
 
 
@@ -309,6 +312,7 @@ def _assemble(
             "alike_what": surface.alike[1],
             "stiffness_aim": samples.stiffness_aim,
             "reached": samples.reached,
+            "ended": "time" if surface.execution.late() else "budget",
             "step_advice": "leave step_size out"
             if settings.step_size is not None
             else f"give a step_size below {samples.step_size:.3g}",

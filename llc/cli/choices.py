@@ -49,7 +49,9 @@ def settings_of(options: "Sampled") -> Settings:
 
 def execution_of(options: "Sampled") -> Execution:
     """Collect where and how to compute."""
-    return Execution(options.device, options.compile, options.memory, options.autocast)
+    return Execution(
+        options.device, options.compile, options.memory, options.autocast, options.seconds
+    )
 
 
 def explained(chosen: Settings, asked: Settings) -> Settings:

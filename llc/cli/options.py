@@ -62,6 +62,8 @@ class Sampled:
     """Relative half-width of the 95 % interval, 0.05 if left out; reopens draws of settings."""
     budget: OptionalInt = None
     """Most gradient evaluations, all chains together (100,000 a chain if left out)."""
+    seconds: OptionalFloat = None
+    """Time an estimate may take; it ends with what it has by then, and says so."""
     seed: OptionalInt = None
     """Seeds every random stream; 0 if left out."""
     sampler: OptionalSampler = None

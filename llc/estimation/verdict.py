@@ -41,8 +41,8 @@ class Reason(enum.Enum):
         "uncertain; give more draws"
     )
     PRECISION_NOT_REACHED = (
-        "the budget ended at a 95 % interval of ±{half_width:.1%} (asked for ±{precision:.1%}): "
-        "give more budget, or a larger precision"
+        "the {ended} ended at a 95 % interval of ±{half_width:.1%} (asked for ±{precision:.1%}): "
+        "give more {ended}, or a larger precision"
     )
     NEGATIVE = (
         "the LLC is negative: the chains found lower loss than at w*, so w* is no minimum of the "

@@ -1,0 +1,64 @@
+"""An estimate with a time limit ends by then, with a number and a word about it."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from targets import quadratic
+
+import llc
+from llc import InputError
+from llc.execution import Execution
+
+HARD = np.logspace(0, -7, 30)
+
+
+def test_the_limit_ends_an_estimate_that_would_go_on():
+    started = time.perf_counter()
+    e = llc.estimate(quadratic(HARD), n_beta=1e6, gamma=0.01, precision=1e-4, seconds=2.0,
+                     budget=10**9)  # fmt: skip
+    assert time.perf_counter() - started < 6
+    assert np.isfinite(e.llc)
+    reason = llc.Reason.PRECISION_NOT_REACHED
+    assert reason in e.verdict.reasons
+    sentence = e.verdict.sentences[e.verdict.reasons.index(reason)]
+    assert "the time ended" in sentence
+    assert "give more time" in sentence
+
+
+def test_the_budget_is_named_where_it_ends_first():
+    e = llc.estimate(quadratic(HARD), n_beta=1e6, gamma=0.01, budget=2000, seconds=600.0)
+    sentence = " ".join(e.verdict.sentences)
+    assert "the budget ended" in sentence
+
+
+def test_a_limit_that_is_not_reached_changes_nothing():
+    given = {"n_beta": 1e3, "gamma": 10.0}
+    limited = llc.estimate(quadratic([1.0] * 4), seconds=600.0, **given)
+    free = llc.estimate(quadratic([1.0] * 4), **given)
+    assert (limited.llc, limited.gradient_evaluations) == (free.llc, free.gradient_evaluations)
+
+
+def test_the_choice_of_gamma_leaves_time_to_sample(monkeypatch):
+    monkeypatch.setattr(Execution, "late", lambda _self, share=1.0: share < 0.4)
+    x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    model = torch.nn.Linear(3, 1)
+    with torch.no_grad():
+        y = model(x)
+    e = llc.estimate(model, (x, y), "mse", seconds=60.0)
+    assert "no time to go further" in e.settings.reasons["gamma"]
+
+
+def test_the_clock_starts_once():
+    begun = Execution(seconds=5.0).begun()
+    assert begun.begun() == begun
+    assert not begun.late()
+    assert Execution().begun().deadline is None
+    assert not Execution().late()
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "long", True])
+def test_a_time_that_is_none_is_refused(seconds):
+    with pytest.raises(InputError, match="expected a number of seconds above 0"):
+        llc.estimate(quadratic([1.0]), n_beta=1.0, seconds=seconds)
