@@ -58,10 +58,11 @@ def two_basins() -> tuple[llc.Estimate, float]:
         # The far basin is wider in the other directions, and holds more loss in return.
         w = model.w
         far = torch.sigmoid(-20 * (w[0] + 0.5))
-        return w[0] ** 2 * (1 + w[0]) ** 2 + (1 - 0.9 * far) * (w[1:] ** 2).sum() / 2 + 0.1 * far
+        well = w[0] ** 2 * (1 + w[0]) ** 2 / 2
+        return well + (1 - 0.9 * far) * (w[1:] ** 2).sum() / 2 + 0.06 * far
 
     task = llc.Task(Point(torch.zeros(9, dtype=torch.float64)), potential=loss)
-    e = llc.estimate(task, n_beta=90.0, gamma=0.2, step_size=0.05, burn_in=100, draws=600)
+    e = llc.estimate(task, n_beta=90.0, gamma=0.2, step_size=0.07, burn_in=20, draws=1200)
     return e, np.nan
 
 
@@ -84,7 +85,7 @@ def heated() -> tuple[llc.Estimate, float]:
     )
     n_beta = 2000 / np.log(2000)
     h = torch.linalg.eigvalsh(2 * x.T @ x / 2000).tolist()
-    e = llc.estimate(task, gamma=1.0, batch_size=16, step_size=0.03, burn_in=100, draws=300)
+    e = llc.estimate(task, gamma=1.0, batch_size=250, step_size=0.008, burn_in=300, draws=300)
     return e, truths.quadratic(h).expected(n_beta, 1.0) or np.nan
 
 
@@ -122,7 +123,7 @@ def left_the_model() -> tuple[llc.Estimate, float]:
 
 def diverged() -> tuple[llc.Estimate, float]:
     truth = truths.powers([4] * 6)
-    e = llc.estimate(truth.task(), n_beta=N_BETA, gamma=1.0, sampler="sgld", step_size=0.011,
+    e = llc.estimate(truth.task(), n_beta=N_BETA, gamma=1.0, sampler="sgld", step_size=0.0064,
                      burn_in=0, draws=300, chains=6)  # fmt: skip
     return e, truth.expected(N_BETA, 1.0) or np.nan
 
@@ -140,7 +141,7 @@ FAILURES = (
 
 
 def draw(folder: Path) -> None:
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({**STYLE, "savefig.dpi": 110.0}):
         figure = Figure(figsize=(7.2, 3.8), layout="constrained")
         for ax, failure in zip(figure.subplots(2, 4).ravel(), FAILURES, strict=True):
             e, wanted = failure.make()
@@ -148,11 +149,19 @@ def draw(folder: Path) -> None:
             print(f"{failure.words:<24}{e}\n    {said}", flush=True)
             if failure.reason not in e.verdict.reasons:
                 raise SystemExit(f"{failure.words}: the verdict does not say {failure.reason.name}")
-            top = np.nanpercentile(np.where(np.isfinite(e.trace), e.trace, np.nan), 98)
+            seen = e.trace[np.isfinite(e.trace)]
+            marks = [
+                0.0,
+                *np.percentile(seen, [0.5, 99]),
+                *([wanted] if np.isfinite(wanted) else []),
+            ]
+            low, high = min(marks), max(marks)
             for chain in e.trace:
-                ax.plot(np.minimum(chain, 10 * top), lw=0.5, alpha=0.7)
-            low = min(0.0, float(np.nanmin(e.trace)))
-            ax.set_ylim(1.1 * low - 0.03 * top, 1.5 * top)
+                ax.plot(
+                    np.clip(chain, 2 * low - high, high + 0.15 * (high - low)), lw=0.5, alpha=0.7
+                )
+            # Room above for what the panel says.
+            ax.set_ylim(low - 0.05 * (high - low), high + 0.45 * (high - low))
             if np.isfinite(wanted):
                 label = "λ" if failure.reason is Reason.PRIOR_DOMINATED else "exact"
                 ax.axhline(wanted, color="black", lw=0.9, ls="--", label=f"{label} {wanted:.3g}")
@@ -163,7 +172,8 @@ def draw(folder: Path) -> None:
             ax.tick_params(labelsize=6)
         figure.supxlabel("draw", fontsize=8)
         figure.supylabel("nβ(L − L*) of each chain", fontsize=8)
-        llc.plot.save(figure, folder / "verdicts.png")
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / "verdicts.png")
 
 
 def main() -> None:
