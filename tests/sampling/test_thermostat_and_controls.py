@@ -107,7 +107,10 @@ def test_an_estimate_reports_no_heat_and_counts_two_gradients_a_step():
     assert plain.heat > 0.3
     assert abs(corrected.heat) < 1e-12
     two_gates(corrected.trace, COLD, wrong=1.3 * COLD)
-    assert corrected.gradient_evaluations == 2 * plain.gradient_evaluations
+    # Two gradients over all data, at w* and a step from it, look for a minimum in either run.
+    once = 2 * TASK.size // 4
+    steps = plain.gradient_evaluations - once
+    assert corrected.gradient_evaluations - once == 2 * steps
     audit = plain.gradient_evaluations - 64 * 800
     assert 0 <= audit < 0.1 * plain.gradient_evaluations
 
