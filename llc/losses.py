@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from llc.errors import InputError
 
-__all__ = ["IGNORED", "Loss", "over_kept", "resolve"]
+__all__ = ["IGNORED", "Loss", "over_kept", "own_outputs", "resolve"]
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 IGNORED = -100
 """The target that torch's cross-entropy leaves out."""
+NEVER = -1e4
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,26 @@ def over_kept(loss: Loss, targets: Tensor) -> Loss:
     if kept == 1:
         return loss
     return replace(loss, function=lambda o, t: _cross_entropy(o, t) / kept)
+
+
+def own_outputs(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Loss]:
+    """Return behavioural targets, a checkpoint's own outputs, and the loss towards them.
+
+    Positions whose target cross-entropy ignores stay ignored: their reference is certain of
+    nothing, e^−10000 = 0 for every class, so that they add neither loss nor gradient, and the mean
+    is one over the positions kept, as in `over_kept`.
+    """
+    assert loss.targets_from is not None
+    assert loss.behavioural is not None
+    reference, towards = loss.targets_from(outputs), loss.behavioural
+    if towards is not KL or targets.is_floating_point():
+        return reference, towards
+    ignored = targets == IGNORED
+    kept = 1 - ignored.double().mean().item()
+    if kept == 1:
+        return reference, towards
+    reference = reference.masked_fill(ignored.unsqueeze(1), NEVER)
+    return reference, replace(towards, function=lambda o, r: _kl_to_reference(o, r) / kept)
 
 
 def _is_plain(loss: object, kind: type[nn.Module]) -> bool:

@@ -87,7 +87,7 @@ class Objective:
             self.data = tree_map(lambda leaf: leaf.detach().to(self.device), task.data)
         self.size = None if task.data is None else number_of_examples(self.data)
         self._loss = None if task.loss is None else losses.resolve(task.loss)
-        self.alike = self._alike(behavioural)
+        self.alike = self._alike()
         if self._loss is not None and self.data is not None:
             self._loss = losses.over_kept(self._loss, self.data[1])
         self.module = _WholeLoss(model, task, self._loss)
@@ -132,7 +132,7 @@ class Objective:
             return found.to(torch.promote_types(found.dtype, torch.float32))
         return found
 
-    def _alike(self, behavioural: bool) -> tuple[float, str]:
+    def _alike(self) -> tuple[float, str]:
         """What looks like padding and has a say in the loss: examples, or positions in them."""
         if self.data is None:
             return 0.0, ""
@@ -140,13 +140,9 @@ class Objective:
         if self._loss is not None and self._loss.name in ("cross_entropy", "mse"):
             # Of other losses nobody knows whether they mask.
             inputs, targets = self.data
-            ignored = 0.0
-            if self._loss.name == "cross_entropy" and not targets.is_floating_point():
-                ignored = (targets == losses.IGNORED).double().mean().item()
-            by_position = targets.shape == inputs.shape
-            if behavioural:
-                found.append((ignored, "targets are -100, which the behavioural loss counts"))
-            if by_position and not ignored:
+            whole = self._loss.name == "cross_entropy" and not targets.is_floating_point()
+            masked = whole and bool((targets == losses.IGNORED).any())
+            if targets.shape == inputs.shape and not masked:
                 found.append((padded(inputs), "tokens are one and the same at sequences' ends"))
         return max(found)
 
@@ -192,8 +188,9 @@ class Objective:
         inputs = self.data[0]
         model = self.module.model
         outputs = [model(inputs[i : i + CHUNK]) for i in range(0, len(inputs), CHUNK)]
-        self.data = (inputs, loss.targets_from(torch.cat(outputs)))
-        self._loss = self.module.loss = loss.behavioural
+        reference, towards = losses.own_outputs(loss, torch.cat(outputs), self.data[1])
+        self.data = (inputs, reference)
+        self._loss = self.module.loss = towards
 
     @torch.no_grad()
     def _chance(self) -> float | None:

@@ -95,8 +95,17 @@ def test_ignored_targets_are_not_averaged_over():
     # The same law and noise: only rounding tells them apart.
     assert found.llc == pytest.approx(plain.llc, rel=0.01)
     assert llc.Reason.PADDED not in found.verdict.reasons
-    own = llc.estimate(Table(4), (tokens, masked), "cross_entropy", behavioural=True, **given)
-    assert llc.Reason.PADDED in own.verdict.reasons
+
+
+def test_ignored_targets_are_ignored_by_the_behavioural_loss_too():
+    tokens, labels = sequences(padding=6)
+    masked = labels.masked_fill(tokens == 0, -100)
+    given = {"n_beta": 50.0, "behavioural": True, **SHORT}
+    found = llc.estimate(Table(4), (tokens, masked), "cross_entropy", **given)
+    plain = llc.estimate(Table(4), sequences(padding=0), "cross_entropy", **given)
+    assert found.baseline == pytest.approx(0, abs=1e-6)
+    assert found.llc == pytest.approx(plain.llc, rel=0.01)
+    assert llc.Reason.PADDED not in found.verdict.reasons
 
 
 @pytest.mark.parametrize("change", [lambda v: v * len(v), lambda v: v / len(v)])
