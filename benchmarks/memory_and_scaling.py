@@ -8,19 +8,27 @@ Time is that of one step of all chains, as the slope between a short and a long 
 settings, least of three.
 
 Machine: 2 cores of an AMD EPYC, torch 2.13 CPU
-Date: 2026-11-22
-Command: python benchmarks/memory_and_scaling.py --most 1e7
-Result (MB; taken before the announcement was set to 15 vectors a chain and 20 at least, which is
-what the last column has been brought to; times await a quiet machine):
+Date: 2026-11-23
+Command: python benchmarks/memory_and_scaling.py (1e8 in a loop was stopped: a step takes minutes)
+Result (MB of all chains, batch 64):
 
-    parameters chains  vmap  loop  announced now
-         1e+05      1    17    16              8
-         1e+05      4    39    31             25
-         1e+05     16   128   108             99
-         1e+06      1    96    96             81
-         1e+06      4   326   256            244
-         1e+06     16   926   971            976
-         1e+07      1   719     –            803
+    parameters chains  vmap  loop  announced
+         1e+03     16     9     6          1
+         1e+04     16    19    16         11
+         1e+05      1    12    12          8
+         1e+05      4    28    28         25
+         1e+05     16    94   103        100
+         1e+06      1    74    74         81
+         1e+06      4   243   240        244
+         1e+06     16   926   907        975
+         1e+07      1   719   719        803
+         1e+07      4  2410  2390       2400
+         1e+08      1  7200     –       8000
+
+Below 1e5 parameters the few megabytes of a process's own are what is seen. State and noise are what
+chains take: on models like these a loop saves nothing.
+
+SCALING
 """
 
 import argparse
@@ -131,6 +139,7 @@ def scaling_tables(most: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most", type=float, default=1e8, help="largest model")
+    parser.add_argument("--scaling", action="store_true", help="the second table alone")
     parser.add_argument("--child", nargs=4, type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -138,7 +147,8 @@ def main() -> None:
         parameters, chains, batch, loop = options.child
         measure_memory(parameters, int(chains), int(batch), bool(loop))
         return
-    memory_table(options.most)
+    if not options.scaling:
+        memory_table(options.most)
     scaling_tables(options.most)
 
 

@@ -63,7 +63,7 @@ class Reason(enum.Enum):
     )
     STEP_TOO_LARGE = (
         "step size times curvature is {stiffness:.2f} at the chains' last positions (aimed at "
-        "{stiffness_aim:.2g}): the step biases the number upwards; {step_advice}"
+        "{stiffness_aim:.2g}): the step may bias the number upwards; {step_advice}"
     )
     HEATED = (
         "minibatch noise raises the LLC by about {heat:.0%}: use a larger batch_size, or the "
