@@ -38,7 +38,9 @@ class Case:
     seeds: int = 2
 
 
-def _closed_forms() -> list[Case]:
+def _closed_forms(gamma: float) -> list[Case]:
+    """Cases with exact B; γ is that of valleys crossing, along which chains are slow."""
+
     def case(make: Callable[[], Truth], **settings: float | int) -> Case:
         return Case("closed form", make, **settings)  # type: ignore[arg-type]
 
@@ -49,20 +51,20 @@ def _closed_forms() -> list[Case]:
         case(lambda: truths.powers([4, 4, 4, 4])),
         case(lambda: truths.powers([2, 4, 6])),
         case(lambda: truths.norm_power(6, 2)),
-        case(truths.crossing),
-        case(lambda: truths.monomial([1, 2])),
-        case(lambda: truths.monomial([2, 2], [0, 1])),
+        case(truths.crossing, gamma=gamma),
+        case(lambda: truths.monomial([1, 2]), gamma=gamma),
+        case(lambda: truths.monomial([2, 2], [0, 1]), gamma=gamma),
         case(lambda: truths.sum_of(truths.crossing(), truths.quadratic([1.0] * 4))),
         case(lambda: truths.product_of(truths.norm_power(2, 1), truths.powers([4]))),
         case(truths.cusp, n_beta=1e3),
         case(lambda: truths.linear_net((6, 5), 3)),
-        case(lambda: truths.reduced_rank(1, 1, 1, 0)),
+        case(lambda: truths.reduced_rank(1, 1, 1, 0), gamma=gamma),
         case(lambda: truths.reduced_rank(2, 2, 2, 0)),
         case(lambda: truths.reduced_rank(5, 2, 5, 0)),
         case(lambda: truths.reduced_rank(5, 4, 5, 0)),
         case(lambda: truths.reduced_rank(16, 4, 16, 0)),
-        case(lambda: truths.tanh_net(1)),
-        case(lambda: truths.tanh_net(2)),
+        case(lambda: truths.tanh_net(1), gamma=gamma),
+        case(lambda: truths.tanh_net(2), gamma=gamma),
     ]
 
 
@@ -106,7 +108,7 @@ def cases(tier: str) -> list[Case]:
     if tier not in TIERS:
         raise InputError(f"tier is {tier!r}, expected quick or full")
     if tier == "quick":
-        return _closed_forms() + _teachers() + _polygons((5, 6))
+        return _closed_forms(10.0) + _teachers() + _polygons((5, 6))
     more = [
         Case("closed form", lambda: truths.quadratic([10.0 ** (k / 8) for k in range(-24, 25)])),
         Case("closed form", lambda: truths.monomial([1, 1, 1])),
@@ -119,7 +121,7 @@ def cases(tier: str) -> list[Case]:
     ]
     return (
         [Case(c.group, c.make, c.n_beta, c.gamma, c.n, seeds=8)
-         for c in (*_closed_forms(), *_teachers(), *more)]
+         for c in (*_closed_forms(1.0), *_teachers(), *more)]
         + _polygons((5, 6, 7, 8))
         + _invariance((0.5, 2.0, 4.0))
     )  # fmt: skip
