@@ -5,7 +5,7 @@ gradient to after twenty steps of kinetic Langevin; beside it what `llc.Estimate
 announced before the run. The process is started with MALLOC_MMAP_THRESHOLD_=65536, so that freed
 memory is given back: without it glibc keeps some of it, and numbers below 100 MB mean little.
 Time is that of one step of all chains, as the slope between a short and a long run of fixed
-settings, least of three.
+settings, median of three.
 
 Machine: 2 cores of an AMD EPYC, torch 2.13 CPU
 Date: 2026-11-23
@@ -28,13 +28,19 @@ Result (MB of all chains, batch 64):
 Below 1e5 parameters the few megabytes of a process's own are what is seen. State and noise are what
 chains take: on models like these a loop saves nothing.
 
-SCALING
+Milliseconds a step of all chains, replayed steps (--scaling, stopped after 150 s: the tables of data,
+threads and larger models were not reached):
+
+    chains (1e4 parameters, batch 64)   1: .40  2: .63  4: 1.0  8: 1.6  16: 2.1  32: 7.2  64: 9.5
+    parameters (2 chains, batch 64)     1e3: .16  1e4: .45  1e5: 3.4  1e6: 31
+    batch (4 chains, 1e4 parameters)    16: .60  64: .72  256: 2.0  1024: 6.4
 """
 
 import argparse
 import os
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -63,20 +69,21 @@ def run(the: llc.Task, chains: int, batch: int | None, draws: int, memory: float
     """Sample at a step small enough for any of these models; return how it was computed."""
     return llc.estimate(
         the, n_beta=100.0, gamma=100.0, step_size=1e-4, chains=chains, draws=draws, burn_in=0,
-        batch_size=batch, sampler="kinetic", memory=memory,
+        batch_size=batch, sampler="kinetic", memory=memory, compile="trace",
     ).execution  # fmt: skip
 
 
-def seconds_a_step(the: llc.Task, chains: int, batch: int | None, steps: int) -> float:
-    best = []
-    for _ in range(3):
-        times = []
-        for draws in (steps, 3 * steps):
-            started = time.perf_counter()
-            run(the, chains, batch, draws, None)
-            times.append(time.perf_counter() - started)
-        best.append((times[1] - times[0]) / (2 * steps))
-    return min(best)
+def seconds_a_step(the: llc.Task, chains: int, batch: int | None) -> float:
+    """Median slope of three pairs of runs, each pair about two seconds, after an untimed one."""
+
+    def timed(draws: int) -> float:
+        started = time.perf_counter()
+        run(the, chains, batch, draws, None)
+        return time.perf_counter() - started
+
+    timed(4)
+    steps = max(4, min(1000, int(0.5 / max((timed(24) - timed(4)) / 20, 2e-4))))
+    return statistics.median((timed(3 * steps) - timed(steps)) / (2 * steps) for _ in range(3))
 
 
 def peak() -> float:
@@ -117,22 +124,24 @@ def memory_table(most: float) -> None:
 
 
 def scaling_tables(most: float) -> None:
-    print("\nmilliseconds a step of all chains (a chain in brackets); 4,428-parameter-like 1e4")
+    print(
+        "\nmilliseconds a step of all chains (a chain in brackets); 1e4 parameters where not said"
+    )
     for chains in (1, 2, 4, 8, 16, 32, 64):
-        t = seconds_a_step(task(1e4, 1024), chains, 64, 100) * 1e3
+        t = seconds_a_step(task(1e4, 1024), chains, 64) * 1e3
         print(f"  chains {chains:>3}: {t:8.3f} ({t / chains:.3f})", flush=True)
     for parameters in (p for p in WIDTH_OF if p <= most):
-        t = seconds_a_step(task(parameters, 256), 2, 64, 100 if parameters < 1e6 else 3) * 1e3
+        t = seconds_a_step(task(parameters, 256), 2, 64) * 1e3
         print(f"  parameters {parameters:.0e}, 2 chains: {t:10.3f}", flush=True)
     for batch in (16, 64, 256, 1024, 4096):
-        t = seconds_a_step(task(1e4, 8192), 4, batch, 60) * 1e3
+        t = seconds_a_step(task(1e4, 8192), 4, batch) * 1e3
         print(f"  batch {batch:>5}, 4 chains: {t:8.3f}", flush=True)
     for examples in (1_000, 10_000, 100_000):
-        t = seconds_a_step(task(1e4, examples), 4, 64, 100) * 1e3
+        t = seconds_a_step(task(1e4, examples), 4, 64) * 1e3
         print(f"  data {examples:>7}, batch 64, 4 chains: {t:8.3f}", flush=True)
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        t = seconds_a_step(task(1e6, 1024), 4, 1024, 4) * 1e3
+        t = seconds_a_step(task(1e6, 1024), 4, 1024) * 1e3
         print(f"  threads {threads}, 1e6 parameters, batch 1024, 4 chains: {t:8.1f}", flush=True)
 
 
