@@ -28,7 +28,7 @@ Result (MB of all chains, batch 64):
 Below 1e5 parameters the few megabytes of a process's own are what is seen. State and noise are what
 chains take: on models like these a loop saves nothing.
 
-Milliseconds a step of all chains, replayed steps (--scaling, stopped after 150 s: the tables of data,
+Milliseconds a step of all chains, replayed steps (--scaling, stopped after 150 s: tables of data,
 threads and larger models were not reached):
 
     chains (1e4 parameters, batch 64)   1: .40  2: .63  4: 1.0  8: 1.6  16: 2.1  32: 7.2  64: 9.5
