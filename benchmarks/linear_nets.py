@@ -34,9 +34,9 @@ Result (tests running beside some of it, which touches nothing but seconds):
     10K, reduced      2.8%  15.2%   -0.6%          89%          0  98.8%     10,760
 
 Published: median under-estimate about 18 %, 32 % within 10 %, 6.7 % without a number. All of ours
-are called fail: chains are far from equilibrium after 10,000 gradients (virial .1 to .4). With
-413,360 gradients the first network of 1K, reduced, is at -5.0 %, the second at +2.5 %, still
-short of equilibrium. Not run: 10K exact, 100K, 1M.
+are called fail: chains are far from equilibrium after 10,000 gradients (virial .2 in the one
+looked at). With 413,360 gradients the first network of 1K, reduced, is at -5.0 %, the second at
++2.5 %, still short of equilibrium. Not run: 10K exact, 100K, 1M.
 """
 
 import argparse

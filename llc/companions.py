@@ -85,7 +85,7 @@ def curvature(
     """
     started = time.perf_counter()
     _check_numbers(n_beta, gamma, tolerance, top, probes, steps, seed)
-    task = _task(model, data, loss, batch_loss, potential)
+    task = Task.of(model, data, loss, batch_loss, potential)
     chosen = _matrix(matrix, task)
     execution = Execution(device, "off", memory)
     with undisturbed():
@@ -175,7 +175,7 @@ def bracket(
         InputError: more than 2,000 parameters, or w* is no zero (with a potential or a batch_loss:
             no minimum) of the loss.
     """
-    task = _task(model, data, loss, batch_loss, potential)
+    task = Task.of(model, data, loss, batch_loss, potential)
     trainable = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
     if trainable > FORMED:
         raise InputError(
@@ -217,13 +217,3 @@ def _check_numbers(
                                ("seed", seed, 0)):  # fmt: skip
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise InputError(f"{name} is {count!r}, expected a whole number of at least {least}")
-
-
-def _task(model: nn.Module | Task, *rest: Any) -> Task:
-    if not isinstance(model, Task):
-        return Task(model, *rest)
-    names = ("data", "loss", "batch_loss", "potential")
-    given = [name for name, value in zip(names, rest, strict=True) if value is not None]
-    if given:
-        raise InputError(f"a Task brings its own {given[0]}: drop {given[0]}")
-    return model

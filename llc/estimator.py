@@ -106,14 +106,7 @@ def estimate(
     Raises:
         InputError: something given cannot be used; one sentence says what to give instead.
     """
-    if isinstance(model, Task):
-        extra = [("data", data), ("loss", loss), ("batch_loss", batch_loss)]
-        named = [name for name, value in [*extra, ("potential", potential)] if value is not None]
-        if named:
-            raise InputError(f"a Task brings its own {named[0]}: drop {named[0]}")
-        task = model
-    else:
-        task = Task(model, data, loss, batch_loss, potential)
+    task = Task.of(model, data, loss, batch_loss, potential)
     settings = Settings(
         n_beta, gamma, sampler, step_size, chains, draws, burn_in, batch_size, precision, budget,
         behavioural, control_variate, seed,

@@ -78,6 +78,23 @@ class Task:
                     "give such data, or use batch_loss(model, batch)"
                 )
 
+    @classmethod
+    def of(
+        cls, model: "nn.Module | Task", data: Any, loss: Any, batch_loss: Any, potential: Any
+    ) -> "Task":
+        """Return the task that a function's first arguments name: given whole, or in parts.
+
+        Raises:
+            InputError: a task is given together with a part of one, or the parts cannot be used.
+        """
+        if not isinstance(model, Task):
+            return cls(model, data, loss, batch_loss, potential)
+        parts = {"data": data, "loss": loss, "batch_loss": batch_loss, "potential": potential}
+        named = [name for name, value in parts.items() if value is not None]
+        if named:
+            raise InputError(f"a Task brings its own {named[0]}: drop {named[0]}")
+        return model
+
     @property
     def size(self) -> int | None:
         """n, the number of examples, or None for a potential."""

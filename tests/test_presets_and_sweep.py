@@ -172,12 +172,12 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(task, tmp_path):
 
 
 def test_what_was_chosen_is_not_chosen_twice(tmp_path, monkeypatch):
-    from llc import sweeps
+    from llc.sweeps import run
 
     task = llc.Task(linear(), real_valued(), "mse")
     settings = {"gamma": 100.0, "chains": 2, "draws": 5, "burn_in": 2}
     first = llc.sweep(task, None, [10.0], [10.0], out=tmp_path, **settings)
-    monkeypatch.setattr(sweeps, "freeze_task", lambda *_: pytest.fail("chosen again"))
+    monkeypatch.setattr(run, "freeze_task", lambda *_: pytest.fail("chosen again"))
     again = llc.sweep(task, None, [10.0], [10.0], out=tmp_path, **settings)
     assert again.reused == len(first.cells) == 5
     assert again.settings == first.settings

@@ -15,7 +15,7 @@ from llc.cli.choices import execution_of, explained, settings_of
 from llc.cli.tasks import load_task
 from llc.errors import InputError
 from llc.progress import Bar
-from llc.sweeps import SAMPLER, Cell, Sweep, choose, sweep
+from llc.sweeps import Cell, Sweep, choose, sweep, with_sampler
 
 if TYPE_CHECKING:
     from llc.cli.options import Calibrate as Options
@@ -32,9 +32,8 @@ def run(options: "Options") -> int:
     started = time.perf_counter()
     _check(options)
     asked = settings_of(options)
-    if options.sweep and asked.sampler == "auto":
-        reasons = {**asked.reasons, "sampler": "the sampler most sweeps are made with"}
-        asked = replace(asked, sampler=SAMPLER, reasons=reasons)
+    if options.sweep:
+        asked = with_sampler(asked)
     execution = execution_of(options)
     task = load_task(options.task).at(load_weights(options.checkpoint))
     with Bar(task.label) as report:

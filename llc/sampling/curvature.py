@@ -18,6 +18,7 @@ __all__ = ["CurvatureProbe"]
 
 FORGET = 0.995
 REACH = 0.5
+STRAY = 6.0
 
 
 class CurvatureProbe:
@@ -72,11 +73,23 @@ class CurvatureProbe:
         product = change + self._posterior.gamma * direction
         product = product if scale is None else scale * product
         lengths = product.norm(dim=1, keepdim=True)
-        # A chain on its way to infinity says nothing of the places chains should visit.
-        spread = self._posterior.gamma * (displacement * displacement).sum(1, keepdim=True)
-        near = spread <= EXPLODED * displacement.shape[1]
-        healthy = lengths.isfinite() & (lengths > 0) & near
+        healthy = lengths.isfinite() & (lengths > 0) & self._near(displacement, here.rise)
         self._direction = torch.where(healthy, product / lengths, self._direction)
         seen = torch.where(healthy, lengths, 0.0).max().item()
         self.largest = max(seen, FORGET * self.largest, self._least)
         return here
+
+    def _near(self, displacement: Tensor, rise: Tensor) -> Tensor:
+        """Which chains are where chains should be, ``(chains, 1)``.
+
+        One on its way to infinity says nothing of those places, and where the loss grows like a
+        high power it says so loudly: one look at 10¹¹ would hold the step at nothing for ever. It
+        is known by nβ(L − L*) + γ‖δ‖² far above what D standard normals give (mean D, variance
+        2D), unless most chains are as far out.
+        """
+        dimension = displacement.shape[1]
+        spread = self._posterior.gamma * (displacement * displacement).sum(1)
+        height = self._posterior.n_beta * rise.clamp(min=0) + spread
+        usual = dimension + STRAY * (2 * dimension) ** 0.5 + STRAY**2
+        reach = STRAY * height.nan_to_num(torch.inf).median() + usual
+        return ((height <= reach) & (spread <= EXPLODED * dimension))[:, None]

@@ -109,9 +109,11 @@ class Validation:
         """Return the numbers under the table.
 
         Errors are absolute and relative, against B where it is known and against λ for teachers and
-        polygons, where B − λ counts as error too. Coverage is the share of intervals that hold B.
+        polygons, where B − λ counts as error too. Coverage and z are those of estimates whose
+        verdict is not fail: a failed one's interval is not offered as an answer.
         """
-        exact = [row for row in self.rows if row.b is not None and row.c is not None]
+        offered = [row for row in self.rows if row.verdict != "fail"]
+        exact = [row for row in offered if row.b is not None and row.c is not None]
         z = np.array([abs(row.z) for row in exact])
         cover = {
             f"coverage_{round(100 * p)}": _share(z <= NormalDist().inv_cdf(0.5 + p / 2))
@@ -177,8 +179,8 @@ class Validation:
                              f"{s[f'{name}_p95']:.1%}")  # fmt: skip
         if s["coverage_90"] is not None:
             lines.append(
-                f"intervals: 50 % hold B {s['coverage_50']:.0%}, 90 % hold it "
-                f"{s['coverage_90']:.0%} of the time; rms z {s['rms_z']:.2f}, largest "
+                f"intervals, failed ones left out: 50 % hold B {s['coverage_50']:.0%}, 90 % hold "
+                f"it {s['coverage_90']:.0%} of the time; rms z {s['rms_z']:.2f}, largest "
                 f"{s['largest_z']:.1f}"
             )
         if s["order_preserved"] is not None:

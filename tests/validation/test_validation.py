@@ -117,13 +117,15 @@ def test_other_settings_are_not_reused(suite, tmp_path, monkeypatch):
 
 def test_summary_counts_what_it_says():
     exact = [row(c=10 + z * 0.2) for z in (0.1, -0.5, 0.6, -1.0, 1.8, -0.2)]
-    result = made_of(*exact, row(c=None, error=None, verdict="fail"), row(c=11.0))
+    lost = row(c=None, error=None, verdict="fail")
+    stuck = row(c=1e-10, error=1e-10, verdict="fail")
+    result = made_of(*exact, lost, stuck, row(c=11.0))
     s = result.summary()
-    assert (s["estimates"], s["failed"], s["missed"]) == (8, 1, 2)
+    assert (s["estimates"], s["failed"], s["missed"]) == (9, 2, 3)
     assert s["coverage_50"] == pytest.approx(4 / 7)
     assert s["coverage_90"] == pytest.approx(5 / 7)
     assert s["largest_z"] == pytest.approx(5)
-    errors = [0.002, 0.01, 0.012, 0.02, 0.036, 0.004, 0.1]
+    errors = [0.002, 0.01, 0.012, 0.02, 0.036, 0.004, 0.1, 1.0]
     assert s["closed_form_median"] == pytest.approx(np.median(errors))
     assert s["closed_form_p95"] == pytest.approx(np.percentile(errors, 95))
     assert s["teacher_median"] is None

@@ -1,214 +1,31 @@
-"""Short runs on a grid of step size × γ × nβ: what an LLC depends on, and where it breaks.
+"""Short runs on a grid of step size × γ × nβ, going on where they stopped."""
 
-No cell is dropped: chains that left for infinity, negative numbers and doubtful ones are results.
-"""
-
-import csv
-import io
 import json
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from llc.calibration import Resolved, fill, freeze_task
-from llc.diagnostics import Array
 from llc.errors import InputError
 from llc.estimation import Estimate
-from llc.estimation.estimate import rounded
 from llc.estimator import estimate_task
 from llc.execution import Execution
 from llc.files import write_whole
 from llc.sampling.chains import Report
 from llc.settings import Settings
+from llc.sweeps.grid import AXES, Cell, Sweep, cell_from_json, cell_to_json
 from llc.task import Task
 from llc.trajectory.store import fingerprint_task, fingerprint_weights
 
-__all__ = ["SAMPLER", "Cell", "Sweep", "choose", "sweep"]
+__all__ = ["choose", "sweep", "with_sampler"]
 
-AXES = ("step_size", "gamma", "n_beta")
 HALF_DECADES = (-2, -1, 0, 1, 2)
 FEWER_HALF_DECADES = (-1, 0, 1)
 CELL_PRECISION = 0.1
 STEPS_PER_CELL = 2000
 SAMPLER = "sgld"
-KINDS = ("ok", "warn", "fail", "negative", "diverged")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One short run.
-
-    Attributes:
-        step_size: ε, or h of the samplers with momentum.
-        gamma: γ.
-        n_beta: nβ.
-        llc: λ̂ over the chains that stayed; nan if none did.
-        mcse: its Monte-Carlo standard error.
-        status: of its verdict, ``"ok"``, ``"warn"`` or ``"fail"``.
-        reasons: names of the verdict's reasons, gravest first.
-        sentences: the same in words.
-        diverged: chains that left for infinity.
-        chains: of how many.
-        virial: 1 in equilibrium.
-        gradient_evaluations: all chains together.
-        seconds: wall time.
-    """
-
-    step_size: float
-    gamma: float
-    n_beta: float
-    llc: float
-    mcse: float
-    status: str
-    reasons: tuple[str, ...]
-    sentences: tuple[str, ...]
-    diverged: int
-    chains: int
-    virial: float
-    gradient_evaluations: int
-    seconds: float
-
-    @property
-    def kind(self) -> str:
-        """What to see it as: the verdict's status, or graver, ``"negative"``, ``"diverged"``."""
-        if self.diverged:
-            return "diverged"
-        return "negative" if self.llc < 0 else self.status
-
-    def __str__(self) -> str:
-        if math.isnan(self.llc):
-            return f"all {self.chains} chains diverged"
-        number, error = rounded(self.llc, self.mcse)
-        lost = f", {self.diverged} of {self.chains} chains diverged" if self.diverged else ""
-        return f"{number} ± {error} {self.status}{lost}"
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A grid of short runs.
-
-    Attributes:
-        name: of the task.
-        settings: what all cells share; its step size, γ and nβ are the chosen ones, None where
-            nothing was chosen since all three axes were given.
-        step_sizes: the grid's step sizes, ascending.
-        gammas: its γ, ascending.
-        n_betas: its nβ, ascending.
-        cells: all of them, nβ outermost, γ innermost.
-        reused: how many were found finished in the folder.
-    """
-
-    name: str
-    settings: Settings
-    step_sizes: tuple[float, ...]
-    gammas: tuple[float, ...]
-    n_betas: tuple[float, ...]
-    cells: tuple[Cell, ...]
-    reused: int = 0
-
-    def column(self, name: str) -> Array:
-        """Return a number of all cells, shape ``(n_betas, step_sizes, gammas)``.
-
-        Raises:
-            InputError: cells have no such number.
-        """
-        numbers = [f.name for f in fields(Cell) if f.type in (int, float)]
-        if name not in numbers:
-            raise InputError(f"column is {name!r}, expected one of {', '.join(numbers)}")
-        values = np.array([getattr(cell, name) for cell in self.cells], dtype=float)
-        return values.reshape(len(self.n_betas), len(self.step_sizes), len(self.gammas))
-
-    def cell(self, n_beta: int, step_size: int, gamma: int) -> Cell:
-        """Return the cell of three positions along the axes."""
-        return self.cells[(n_beta * len(self.step_sizes) + step_size) * len(self.gammas) + gamma]
-
-    def is_chosen(self, cell: Cell) -> bool:
-        """Whether a cell has the chosen step size, γ and nβ."""
-        pairs = [(getattr(cell, name), getattr(self.settings, name)) for name in AXES]
-        return all(b is not None and math.isclose(a, b, rel_tol=1e-6) for a, b in pairs)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Cells of each kind; see `Cell.kind`."""
-        return {kind: sum(cell.kind == kind for cell in self.cells) for kind in KINDS}
-
-    @property
-    def gradient_evaluations(self) -> int:
-        """Of all cells together."""
-        return sum(cell.gradient_evaluations for cell in self.cells)
-
-    def table(self) -> str:
-        """Lay all cells out for reading; the chosen one has an arrow."""
-        lines = []
-        for cell in self.cells:
-            mark = "→" if self.is_chosen(cell) else " "
-            reasons = f"  {' '.join(cell.reasons)}" if cell.reasons else ""
-            lines.append(
-                f"{mark} n_beta {cell.n_beta:<9.4g} step_size {cell.step_size:<9.3g} "
-                f"gamma {cell.gamma:<9.3g} LLC {cell}{reasons}"
-            )
-        return "\n".join([*lines, self._summary()])
-
-    def _summary(self) -> str:
-        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count)
-        return (
-            f"{self.name}: {len(self.cells)} cells with sampler {self.settings.sampler} "
-            f"({counts}), {self.gradient_evaluations:,} gradients"
-        )
-
-    def __str__(self) -> str:
-        return self.table()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-able values; nan becomes None."""
-        return {
-            "name": self.name,
-            "settings": self.settings.to_dict(),
-            **{f"{axis}s": list(getattr(self, f"{axis}s")) for axis in AXES},
-            "cells": [_to_json(cell) for cell in self.cells],
-        }
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON, whole or not at all; `load` reads it back."""
-        path = Path(path)
-        write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Sweep":
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: the file is missing or is no saved sweep.
-        """
-        try:
-            record = json.loads(Path(path).read_text())
-            steps, gammas, sizes = (tuple(record[f"{axis}s"]) for axis in AXES)
-            cells = tuple(_from_json(cell) for cell in record["cells"])
-            return cls(
-                record["name"], Settings.from_dict(record["settings"]), steps, gammas, sizes, cells
-            )
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise InputError(f"{path} is not a saved sweep: {error!r}") from error
-
-    def to_csv(self, path: str | Path) -> Path:
-        """Write one row a cell."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        names = [f.name for f in fields(Cell) if f.name != "sentences"]
-        writer.writerow([*names, "kind", "chosen"])
-        for cell in self.cells:
-            values = [getattr(cell, name) for name in names]
-            values = [" ".join(v) if isinstance(v, tuple) else v for v in values]
-            writer.writerow([*values, cell.kind, int(self.is_chosen(cell))])
-        path = Path(path)
-        write_whole(path, buffer.getvalue().encode())
-        return path
 
 
 def sweep(
@@ -252,10 +69,7 @@ def sweep(
         InputError: an axis that is empty or holds what is no number above 0, or a task or a
             setting that cannot be used.
     """
-    wanted = replace(settings or Settings(), **given)
-    if wanted.sampler == "auto":
-        reasons = {**wanted.reasons, "sampler": "the sampler most sweeps are made with"}
-        wanted = replace(wanted, sampler=SAMPLER, reasons=reasons)
+    wanted = with_sampler(replace(settings or Settings(), **given))
     axes = [
         _axis(name, values)
         for name, values in zip(AXES, (step_sizes, gammas, n_betas), strict=True)
@@ -293,7 +107,7 @@ def sweep(
         if cell is None:
             cell = _cell(estimate_task(task, at, execution=execution), values)
             if path is not None:
-                content = json.dumps(_to_json(cell), indent=1, allow_nan=False)
+                content = json.dumps(cell_to_json(cell), indent=1, allow_nan=False)
                 write_whole(path, content.encode())
         else:
             reused += 1
@@ -301,6 +115,14 @@ def sweep(
         if progress is not None:
             progress(cell, len(cells), len(grid))
     return Sweep(task.label, shared, steps, strengths, sizes, tuple(cells), reused)
+
+
+def with_sampler(settings: Settings) -> Settings:
+    """Put plain SGLD, which most sweeps are made with, in the place of ``"auto"``."""
+    if settings.sampler != "auto":
+        return settings
+    reasons = {**settings.reasons, "sampler": "the sampler most sweeps are made with"}
+    return replace(settings, sampler=SAMPLER, reasons=reasons)
 
 
 def _axis(name: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
@@ -395,23 +217,6 @@ def _find(path: Path | None) -> Cell | None:
     if path is None:
         return None
     try:
-        return _from_json(json.loads(path.read_text()))
+        return cell_from_json(json.loads(path.read_text()))
     except (OSError, ValueError, LookupError, TypeError):
         return None
-
-
-def _to_json(cell: Cell) -> dict[str, Any]:
-    values: dict[str, Any] = asdict(cell)
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            values[name] = None
-    return values
-
-
-def _from_json(values: dict[str, Any]) -> Cell:
-    read = {f.name: values[f.name] for f in fields(Cell)}
-    for f in fields(Cell):
-        if f.type is float:
-            read[f.name] = math.nan if read[f.name] is None else float(read[f.name])
-    read["reasons"], read["sentences"] = tuple(read["reasons"]), tuple(read["sentences"])
-    return Cell(**read)

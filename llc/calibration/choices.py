@@ -1,0 +1,214 @@
+"""What is open in settings, filled in: nβ and sampler from the data, γ by pilots.
+
+nβ is n/ln n, with n the size of the data set (Watanabe 2013, WBIC). γ starts at 100·D/‖w*‖²,
+where the prior moves weights by a tenth of their norm, and is lowered tenfold while λ̂ still
+depends on it, the chains stay local, and their virial says that they arrived. D/‖w*‖² alone is
+not safe: on a network that is still fitting, chains leave the basin with a virial of 1.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from llc.errors import InputError
+from llc.estimation.estimators import UNKNOWN, Moments, falls_with_n_beta, moments
+from llc.execution import Execution
+from llc.isolation import undisturbed
+from llc.posterior import Posterior
+from llc.sampling.chains import Report
+from llc.sampling.run import Samples, batch_size_for, sample
+from llc.settings import Settings
+from llc.surface import LossSurface
+from llc.task import Task
+
+__all__ = [
+    "Choice", "Pilot", "Resolved", "choose", "fill", "first_gamma", "pilot_at", "resolve",
+    "resolve_task",
+]  # fmt: skip
+
+START = 100.0
+LEAST_WEIGHT = 0.1
+DECADES = 4
+PLATEAU = 0.03
+PILOT_PRECISION = 0.1
+PILOT_BUDGET = 10_000
+SHARE_OF_TIME = 0.3
+
+
+class Resolved(NamedTuple):
+    """Settings filled in, and what it took.
+
+    Attributes:
+        settings: nothing that decides the posterior is None.
+        evaluations: gradient evaluations spent on choosing.
+        sound: False where not even the first γ tried gave a usable run, or where the pilot that
+            froze the rest had not settled.
+    """
+
+    settings: Settings
+    evaluations: int
+    sound: bool
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A short run at one γ."""
+
+    gamma: float
+    moments: Moments
+    evaluations: int
+    samples: Samples
+    why_not: str = ""
+
+
+class Choice(NamedTuple):
+    """γ, why, the gradient evaluations spent, whether any run was usable, and the run at γ."""
+
+    gamma: float
+    why: str
+    evaluations: int
+    sound: bool
+    pilot: Pilot | None
+
+
+def resolve_task(
+    task: Task,
+    settings: Settings,
+    execution: Execution | None = None,
+    report: Report | None = None,
+) -> Resolved:
+    """Fill in what is open for one task; as `calibrate`, with what it took."""
+    with undisturbed():
+        surface = LossSurface(task, behavioural=settings.behavioural, execution=execution)
+        return resolve(surface, settings, report)
+
+
+def fill(settings: Settings, size: int | None) -> Settings:
+    """Fill in nβ and sampler from the number of examples alone; γ stays as it is.
+
+    Raises:
+        InputError: a potential without ``n_beta``, or a batch larger than the data.
+    """
+    reasons = dict(settings.reasons)
+    if settings.batch_size is not None and size is not None and settings.batch_size > size:
+        raise InputError(
+            f"batch_size is {settings.batch_size}, but the data hold {size} examples: give at "
+            f"most {size}, or leave it out"
+        )
+    n_beta = settings.n_beta
+    if n_beta is None:
+        n_beta = _default_n_beta(size)
+        reasons["n_beta"] = f"n/ln n, n = {size}"
+    if settings.batch_size is None:
+        small = batch_size_for(settings, size) is None
+        reasons["batch_size"] = "all data" if small else "from 512 on, as heat demands"
+    sampler = settings.sampler
+    if sampler == "auto":
+        sampler, reasons["sampler"] = "kinetic", "auto"
+    return replace(settings, n_beta=n_beta, sampler=sampler, reasons=reasons)
+
+
+def resolve(surface: LossSurface, settings: Settings, report: Report | None = None) -> Resolved:
+    """Fill in nβ, sampler and γ, as `calibrate`."""
+    chosen, found = choose(surface, settings, report or (lambda *_: None))
+    return Resolved(chosen, found.evaluations, found.sound)
+
+
+def choose(surface: LossSurface, settings: Settings, report: Report) -> tuple[Settings, Choice]:
+    """Fill in nβ, sampler and γ; return the settings, and how γ was found."""
+    chosen = fill(settings, surface.size)
+    if chosen.gamma is not None:
+        return chosen, Choice(chosen.gamma, "", 0, True, None)
+    found = _choose_gamma(surface, chosen, report)
+    reasons = {**chosen.reasons, "gamma": found.why}
+    return replace(chosen, gamma=found.gamma, reasons=reasons), found
+
+
+def _default_n_beta(size: int | None) -> float:
+    if size is None:
+        raise InputError(
+            "a potential has no data to take n from: give n_beta, the number of examples times "
+            "the inverse temperature"
+        )
+    if size < 3:
+        raise InputError(f"the data hold {size} examples, too few for n_beta = n/ln n: give n_beta")
+    return size / math.log(size)
+
+
+def first_gamma(surface: LossSurface) -> float:
+    """Return 100·D/‖w*‖², the γ at which the prior moves weights by a tenth of their norm."""
+    dimension = surface.layout.total
+    # Weights near zero give no scale of their own; a tenth is the least assumed.
+    weight = max(surface.centre.double().square().sum().item(), LEAST_WEIGHT**2 * dimension)
+    return START * dimension / weight
+
+
+def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> Choice:
+    """Lower γ tenfold from its start until λ̂ no longer depends on it, or it must not be."""
+    gamma = first_gamma(surface)
+    kept: Pilot | None = None
+    spent = 0
+    stopped = f"lowered {DECADES} times without a plateau"
+    for number in range(DECADES + 1):
+        report("gamma", number, None)
+        pilot = pilot_at(surface, settings, gamma)
+        spent += pilot.evaluations
+        if pilot.why_not:
+            stopped = f"at {gamma:.3g} {pilot.why_not}"
+            break
+        before, kept = kept, pilot
+        if _on_plateau(before, kept):
+            stopped = "the LLC no longer depends on it"
+            break
+        if surface.execution.late(SHARE_OF_TIME):
+            stopped = "there was no time to go further"
+            break
+        gamma /= 10
+    if kept is None:
+        return Choice(gamma, f"100·D/‖w*‖², though {stopped}", spent, False, None)
+    why = f"from 100·D/‖w*‖² downwards: {stopped}"
+    return Choice(kept.gamma, why, spent, True, kept)
+
+
+def _on_plateau(before: Pilot | None, now: Pilot) -> bool:
+    """Whether λ̂ moves by less than 3 % an e-fold of γ: by its free slope, or over a decade.
+
+    The slope needs no second γ, but is a difference of covariances: where its error exceeds
+    3 % itself, the change since the γ ten times larger has to decide.
+    """
+    m = now.moments
+    allowed = PLATEAU * abs(m.llc)
+    if m.slope_gamma_se <= allowed:
+        return abs(m.slope_gamma) <= allowed
+    if before is None:
+        return False
+    change = abs(m.llc - before.moments.llc)
+    return change <= math.log(10) * allowed + math.hypot(m.mcse, before.moments.mcse)
+
+
+def pilot_at(
+    surface: LossSurface,
+    settings: Settings,
+    gamma: float,
+    budget: int = PILOT_BUDGET,
+    report: Report | None = None,
+    **fixed: Any,
+) -> Pilot:
+    """Run until ±10 % or the budget, but for what is ``fixed``; say what stands against its γ."""
+    posterior = Posterior(surface, settings.n_beta or 0.0, gamma, settings.control_variate)
+    budget = min(settings.budget or budget, budget)
+    length: dict[str, Any] = {"draws": None, "burn_in": None, **fixed}
+    short = replace(settings, gamma=gamma, precision=PILOT_PRECISION, budget=budget, **length)
+    samples = sample(posterior, short, report or (lambda *_: None))
+    if samples.diverged.any():
+        return Pilot(gamma, UNKNOWN, samples.evaluations, samples, "chains diverged")
+    m = moments(samples.draws, posterior.dimension)
+    rise = m.llc / posterior.n_beta
+    why_not = ""
+    if not samples.reached or abs(m.virial - 1) > 0.1 or m.rhat > 1.1:
+        why_not = f"the chains had not settled within {short.budget} gradients"
+    elif falls_with_n_beta(m.llc, m.slope_n_beta, m.slope_n_beta_se, samples.heat):
+        why_not = "w* was no minimum on the chains' scale"
+    elif surface.local_rise is not None and rise > surface.local_rise:
+        why_not = f"the loss rose by {rise:.2g}, too far towards that of a blind guess"
+    return Pilot(gamma, m, samples.evaluations, samples, why_not)
