@@ -89,7 +89,7 @@ class CurvatureProbe:
         """
         dimension = displacement.shape[1]
         spread = self._posterior.gamma * (displacement * displacement).sum(1)
-        height = self._posterior.n_beta * rise.clamp(min=0) + spread
+        height = rise.clamp(min=0) + spread
         usual = dimension + STRAY * (2 * dimension) ** 0.5 + STRAY**2
         reach = STRAY * height.nan_to_num(torch.inf).median() + usual
         return ((height <= reach) & (spread <= EXPLODED * dimension))[:, None]
