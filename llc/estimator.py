@@ -1,27 +1,24 @@
 """The one call: a model at its checkpoint in, an `Estimate` out."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from llc.calibration import resolve
 from llc.errors import InputError
+from llc.estimation.assembly import assemble, gradient_shift
 from llc.estimation.estimate import Estimate
-from llc.estimation.estimators import UNKNOWN, Moments, moments
-from llc.estimation.verdict import judge
 from llc.execution import Execution
 from llc.isolation import undisturbed
 from llc.posterior import Posterior
 from llc.progress import Bar
 from llc.sampling.chains import Report
-from llc.sampling.run import Samples, sample, sample_stack
+from llc.sampling.run import sample, sample_stack
 from llc.sampling.walk import Start
 from llc.settings import Settings
 from llc.stack import StackedSurface, why_not_stacked
@@ -31,7 +28,6 @@ from llc.task import Task
 __all__ = ["estimate", "estimate_stack", "estimate_task", "measure"]
 
 NULL_DRAWS = 32
-MOST_FOR_SHIFT = 0.1
 
 
 def estimate(
@@ -161,9 +157,9 @@ def measure(
     posterior = Posterior(surface, settings.n_beta, settings.gamma, settings.control_variate)
     samples = sample(posterior, _what_is_left(settings, spent), report, start)
     null = posterior.prior_only(settings.seed, NULL_DRAWS, samples.batch_size)
-    shift, looked = _gradient_shift(posterior, samples)
+    shift, looked = gradient_shift(posterior, samples)
     seconds = time.perf_counter() - started
-    found = _assemble(posterior, settings, samples, spent + looked, null, shift, seconds)
+    found = assemble(posterior, settings, samples, spent + looked, null, shift, seconds)
     return found, samples.end
 
 
@@ -210,11 +206,11 @@ def estimate_stack(
         for surface, samples in zip(surfaces, parts, strict=True):
             posterior = Posterior(surface, *law)
             null = posterior.prior_only(chosen.seed, NULL_DRAWS, samples.batch_size)
-            shift, looked = _gradient_shift(posterior, samples)
+            shift, looked = gradient_shift(posterior, samples)
             results.append((posterior, samples, looked, null, shift))
     seconds = (time.perf_counter() - started) / len(tasks)
     return [
-        _assemble(posterior, chosen, samples, looked, null, shift, seconds)
+        assemble(posterior, chosen, samples, looked, null, shift, seconds)
         for posterior, samples, looked, null, shift in results
     ]
 
@@ -228,115 +224,3 @@ def _what_is_left(settings: Settings, spent: int) -> Settings:
 
 def _silent(*_: object) -> None:
     pass
-
-
-def _gradient_shift(posterior: Posterior, samples: Samples) -> tuple[float, int]:
-    """At least what a gradient g at w* takes off λ̂: ½(nβ)²‖g‖²/(nβh + γ).
-
-    With S = (nβH + γ)⁻¹ the shift of a quadratic is −(nβ)²gᵀSg + ½(nβ)³gᵀSHSg ≤ −½(nβ)²gᵀSg, and
-    by Jensen gᵀSg ≥ ‖g‖²/(nβh + γ) with h = gᵀHg/‖g‖². Over all data even where chains see
-    minibatches, since a minibatch's gradient is mostly noise; nan where two passes over the data
-    would take more than a tenth of the gradients that the chains took.
-
-    Returns:
-        The shift, and the minibatch gradients spent on it.
-    """
-    surface, part = posterior.surface, samples.batch_size
-    spent = 0 if part is None else 2 * math.ceil((surface.size or 0) / part)
-    if spent > MOST_FOR_SHIFT * samples.evaluations:
-        return math.nan, 0
-
-    def gradient_at(place: Tensor) -> Tensor:
-        if part is None:
-            return posterior.evaluate(place, None).gradient
-        return posterior.n_beta * surface.gradient_in_parts(place, part)
-
-    start = posterior.start(1)
-    gradient = gradient_at(start)
-    norm = gradient.norm()
-    if not norm > 0 or samples.step_size == 0:
-        return 0.0, spent
-    # A step of the chains' own size: far below the scale on which curvature changes.
-    reach = 0.5 * samples.step_size
-    ahead = gradient_at(start + reach * gradient / norm)
-    curvature = ((ahead - gradient) * gradient).sum() / (reach * norm)
-    stiffness = max(float(curvature), 0.0) + posterior.gamma
-    return 0.5 * float(norm) ** 2 / stiffness, spent
-
-
-def _assemble(
-    posterior: Posterior,
-    settings: Settings,
-    samples: Samples,
-    spent: int,
-    null: Tensor,
-    gradient_shift: float,
-    seconds: float,
-) -> Estimate:
-    """Put draws, controls and verdict together."""
-    healthy = ~samples.diverged
-    surface = posterior.surface
-    facts: dict[str, Any] = {}
-    kept = samples.draws.chains(healthy)
-    m = moments(kept, posterior.dimension) if healthy.any() else UNKNOWN
-    null = null.double().cpu()
-    null_mean = float(null.mean())
-    facts |= {name: getattr(m, name) for name in Moments.__dataclass_fields__}
-    facts |= {
-        "null": null_mean,
-        "null_se": float(null.std()) / math.sqrt(len(null)),
-        "saturation": m.llc / null_mean if null_mean > 0 else math.nan,
-        "baseline": surface.baseline,
-        "sampled_loss": surface.baseline + m.llc / posterior.n_beta,
-        "chance": surface.chance,
-        "gradient_shift": gradient_shift,
-        "heat": samples.heat,
-        "discretisation": samples.discretisation,
-        "size": surface.size,
-        "stiffness": samples.stiffness,
-    }
-    diverged = tuple(int(c) for c in np.flatnonzero(samples.diverged))
-    half_width = 1.96 * m.mcse / abs(m.llc) if m.llc else math.nan
-    verdict = judge(
-        facts
-        | {
-            "heat_bound": samples.heat_bound,
-            "alike": surface.alike[0],
-            "alike_what": surface.alike[1],
-            "stiffness_aim": samples.stiffness_aim,
-            "reached": samples.reached,
-            "ended": "time" if surface.execution.late() else "budget",
-            "step_advice": "leave step_size out"
-            if settings.step_size is not None
-            else f"give a step_size below {samples.step_size:.3g}",
-            "chains": settings.chains,
-            "diverged": ", ".join(map(str, diverged)),
-            "diverged_count": len(diverged),
-            "step_size": samples.step_size,
-            "half_width": half_width,
-            "precision": settings.precision,
-            "chain_virials": ", ".join(f"{v:.2f}" for v in m.chain_virials),
-        }
-    )
-    facts.pop("below_baseline")
-    return Estimate(
-        **facts,
-        dimension=posterior.dimension,
-        vectorised=surface.vectorised,
-        acceptance=samples.acceptance,
-        execution=samples.execution,
-        diverged=diverged,
-        friction=samples.friction,
-        verdict=verdict,
-        settings=replace(
-            settings,
-            step_size=samples.step_size,
-            draws=samples.draws.length,
-            burn_in=samples.burn_in,
-            batch_size=samples.batch_size,
-        ),
-        gradient_evaluations=spent + samples.evaluations,
-        seconds=seconds,
-        trace=samples.draws.rise,
-        virial_trace=samples.draws.virial(posterior.dimension),
-    )

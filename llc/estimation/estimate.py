@@ -33,6 +33,8 @@ class Estimate:
         rhat: split R-hat.
         virial: E[V + R]/D over kept chains, 1 in equilibrium.
         chain_virials: the same, chain by chain (kept ones).
+        tensor_virials: the same, weight tensor by weight tensor, read every 25 steps: where the
+            chains have not arrived. Only at their last positions with a step size given.
         saturation: ``llc`` over ``null``; near 1 the number is flatness at radius 1/√γ.
         null: prior-only null λ̂₀, ``null_se`` its standard error.
         slope_gamma: dλ̂/d ln γ, ``slope_gamma_se`` its standard error.
@@ -74,6 +76,7 @@ class Estimate:
     rhat: float
     virial: float
     chain_virials: tuple[float, ...]
+    tensor_virials: dict[str, float]
     saturation: float
     null: float
     null_se: float

@@ -29,8 +29,8 @@ class Reason(enum.Enum):
     )
     NOT_IN_EQUILIBRIUM = (
         "the virial is {virial:.3f} and should be 1 (chains: {chain_virials}): the chains have not "
-        "arrived in all directions, and the LLC may be off by {virial_off:.0%} or more; give more "
-        "budget or burn-in, or raise gamma"
+        "arrived in all directions{where}, and the LLC may be off by {virial_off:.0%} or more; "
+        "give more budget or burn-in, or raise gamma"
     )
     CHAINS_DISAGREE = (
         "R-hat is {rhat:.3f}: the chains disagree about the loss, as in separate basins or slow "

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from llc.diagnostics import diverged, ess, mcse, rhat
 from llc.posterior import Posterior
+from llc.sampling.balance import Balance
 from llc.sampling.chains import Draws, Report, Streams, advance
 from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp
 from llc.settings import Settings
@@ -30,6 +31,7 @@ class Production:
         reached: whether the precision was reached; None when a number of draws was given.
         escaped: None, or the curvature to assume next time: chains left for infinity although
             the step was chosen here.
+        balance: the virial tensor by tensor, read wherever curvature was looked at.
     """
 
     draws: Draws
@@ -37,6 +39,7 @@ class Production:
     evaluations: int
     reached: bool | None
     escaped: float | None
+    balance: Balance
 
 
 class _Watched:
@@ -53,6 +56,7 @@ class _Watched:
         self.parts: list[Draws] = []
         self.discarded, self.evaluations = 0, 0
         self.escaped: float | None = None
+        self.balance = Balance(posterior)
         self._build()
 
     def _build(self) -> None:
@@ -66,6 +70,7 @@ class _Watched:
         """Move the oldest draws to burn-in."""
         self.parts = [Draws.join(self.parts).window(count)]
         self.discarded += count
+        self.balance.forget(count)
 
     def take(self, steps: int) -> None:
         """Draw, then look at divergence and curvature."""
@@ -81,12 +86,15 @@ class _Watched:
         if self.scheme.exact:
             return  # refused steps bias nothing
         scale = None if self.scheme.scale is None else self.scheme.scale(self.warm.state)
-        probe.iterate(self.warm.state.displacement, self.streams.batch(), scale)
+        displacement = self.warm.state.displacement
+        here = probe.iterate(displacement, self.streams.batch(), scale)
+        self.balance.add(displacement, here.gradient, self.length)
         self.evaluations += 2 * self.chains * self.posterior.cost
         aim = self.scheme.step_for(probe.largest)
         if self.warm.tuning.step_size > MOST_STIFFNESS ** (1 / self.scheme.power) * aim:
             self.warm.tuning = self.warm.tuning._replace(step_size=aim)
             self._build()
+            self.balance.forget(self.length)
             self.discarded += self.length
             self.parts = []
 
@@ -107,7 +115,7 @@ def produce(
         reached = None
         _fixed(line, settings.draws, report)
     draws = Draws.join(line.parts)
-    return Production(draws, line.discarded, line.evaluations, reached, line.escaped)
+    return Production(draws, line.discarded, line.evaluations, reached, line.escaped, line.balance)
 
 
 def _fixed(line: _Watched, count: int, report: Report) -> None:

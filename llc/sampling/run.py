@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from llc.diagnostics import diverged
+from llc.diagnostics import Array, diverged
 from llc.errors import InputError
 from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Report, Streams
@@ -51,6 +51,7 @@ class Samples:
         stiffness: h²a or εa at the chains' last positions, a the largest curvature there.
         stiffness_aim: the same number as the automatic step aims at.
         acceptance: mean probability of acceptance; nan where nothing is ever refused.
+        tensor_virials: the virial tensor by tensor in the layout's order, and its standard errors.
         execution: how it was computed, in words.
         end: where all chains of the run ended, for another to go on from.
     """
@@ -70,6 +71,7 @@ class Samples:
     stiffness: float
     stiffness_aim: float
     acceptance: float
+    tensor_virials: tuple[Array, Array]
     execution: str
     end: Start
 
@@ -169,7 +171,7 @@ def sample_stack(
         # Places far steeper than those of the warm-up exist: once more, prepared for them.
         escapes += 1
         curvature = made.escaped
-    audit = _audit(posterior, warm, streams, settings)
+    audit = _audit(posterior, warm, streams, settings, made)
     spent += audit.evaluations
     copies = posterior.surface.copies
     each = chains // copies
@@ -231,9 +233,15 @@ def _samples(
         stiffness,
         scheme.step_for(1.0) ** scheme.power,
         acceptance,
+        made.balance.by_tensor(_rows(chains, ~gone)),
         execution,
         end,
     )
+
+
+def _rows(chains: slice, keep: np.ndarray) -> np.ndarray:
+    """Indices of the kept ones among some of the chains."""
+    return np.flatnonzero(keep) + chains.start
 
 
 class _Audit(NamedTuple):
@@ -256,7 +264,9 @@ def _silent(_text: str) -> None:
     pass
 
 
-def _audit(posterior: Posterior, warm: WarmUp, streams: Streams, settings: Settings) -> _Audit:
+def _audit(
+    posterior: Posterior, warm: WarmUp, streams: Streams, settings: Settings, made: Production
+) -> _Audit:
     """Look at curvature and gradient noise once more; no use where chains left for infinity."""
     here = warm.state.displacement
     nothing = np.zeros(len(here))
@@ -280,6 +290,7 @@ def _audit(posterior: Posterior, warm: WarmUp, streams: Streams, settings: Setti
     spent = probe.evaluations - before + rounds * settings.chains * posterior.cost
     # All data give one gradient every time, up to rounding.
     noise = nothing if streams.batches is None else (squares / (rounds - 1)).double().cpu().numpy()
+    made.balance.add(here, mean if scale is None else mean / scale, made.draws.length)
     push = (mean * mean).sum(1).double().cpu().numpy() - noise / rounds
     return _Audit(probe.largest, noise, push, spent)
 
