@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llc.estimation import Curvature, Estimate, Reason, Verdict
     from llc.estimator import estimate
     from llc.execution import Execution
+    from llc.fluctuation import Fluctuation, singular_fluctuation
     from llc.scale import ScaleCurve, scale_curve
     from llc.settings import Settings
     from llc.sweeps import Sweep, sweep
@@ -35,6 +36,7 @@ _HOMES = {
     "Curvature": "llc.estimation",
     "Estimate": "llc.estimation",
     "Execution": "llc.execution",
+    "Fluctuation": "llc.fluctuation",
     "InputError": "llc.errors",
     "Reason": "llc.estimation",
     "ScaleCurve": "llc.scale",
@@ -50,6 +52,7 @@ _HOMES = {
     "estimate": "llc.estimator",
     "load_weights": "llc.checkpoints",
     "scale_curve": "llc.scale",
+    "singular_fluctuation": "llc.fluctuation",
     "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
     "validate": "llc.validation",
@@ -58,6 +61,7 @@ __all__ = [
     "Curvature",
     "Estimate",
     "Execution",
+    "Fluctuation",
     "InputError",
     "Reason",
     "ScaleCurve",
@@ -74,6 +78,7 @@ __all__ = [
     "load_weights",
     "plot",
     "scale_curve",
+    "singular_fluctuation",
     "sweep",
     "trace",
     "truths",

@@ -164,6 +164,16 @@ class LossSurface:
                 parts.append(tuple(part.unsqueeze(0) for part in one))
         return Evaluation(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
+    @torch.no_grad()
+    def losses(self, displacement: Tensor, index: Tensor) -> Tensor:
+        """Return the losses of single examples at w* + displacement, ``(D,)`` → ``(examples,)``."""
+        parts = index.to(self.device).split(CHUNK)
+        weights = self.centre + displacement
+        found = [
+            self._objective.values(weights, take(self._objective.data, part)) for part in parts
+        ]
+        return torch.cat(found).double().cpu()
+
     def full_gradient(self) -> Tensor:
         """Return ∇L(w*) over all data, shape ``(1, D)``, a manageable part of them at a time."""
         start = torch.zeros((1, self.layout.total), dtype=self.layout.dtype, device=self.device)

@@ -177,7 +177,7 @@ def sample_stack(
     each = chains // copies
     how = f"{words}, {warm.stepper.how}"
     tuning = warm.tuning
-    end = Start(warm.state, tuning.step_size, warm.stepper, streams, warm.curvature)
+    end = Start(warm.state, tuning, warm.stepper, streams, warm.curvature)
     parts = [
         _samples(
             posterior, warm, made, audit, slice(i * each, (i + 1) * each), batch_size, how, end

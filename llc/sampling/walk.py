@@ -33,14 +33,14 @@ class Start(NamedTuple):
 
     Attributes:
         state: the kernel's last state; positions and momenta are kept, nothing is rescaled.
-        step_size: the last step.
+        tuning: the last step, friction and what else production kept.
         stepper: its recordings serve any γ.
         streams: noise and batches, which go on where they were.
         probe: the curvature probe, warm; None with a given step.
     """
 
     state: Any
-    step_size: float
+    tuning: Tuning
     stepper: Stepper
     streams: Streams
     probe: CurvatureProbe | None
@@ -91,7 +91,7 @@ class Walk:
             self.evaluations += 2 * FIRST_PROBES * chains * posterior.cost
             first = RAMP_FROM * self._aim()
         elif self.probe is not None and start is not None:
-            first = min(start.step_size, self._aim())
+            first = min(start.tuning.step_size, self._aim())
         self._set_step(first)
 
     def fresh(self) -> Any:
