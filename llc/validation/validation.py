@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from llc.diagnostics import Array
 from llc.files import write_whole
 
 __all__ = ["Row", "Validation", "row_from"]
@@ -110,13 +111,16 @@ class Validation:
 
         Errors are absolute and relative, against B where it is known and against λ for teachers and
         polygons, where B − λ counts as error too. Coverage and z are those of estimates whose
-        verdict is not fail: a failed one's interval is not offered as an answer.
+        verdict is not fail: a failed one's interval is not offered as an answer. Two seeds agree
+        where their difference lies within the interval that both errors together give it.
         """
         offered = [row for row in self.rows if row.verdict != "fail"]
         exact = [row for row in offered if row.b is not None and row.c is not None]
         z = np.array([abs(row.z) for row in exact])
-        cover = {
-            f"coverage_{round(100 * p)}": _share(z <= NormalDist().inv_cdf(0.5 + p / 2))
+        apart = _between_seeds(offered)
+        shares = {
+            f"{name}_{round(100 * p)}": _share(values <= NormalDist().inv_cdf(0.5 + p / 2))
+            for name, values in (("coverage", z), ("seeds_agree", apart))
             for p in (0.5, 0.9)
         }
         return {
@@ -127,7 +131,7 @@ class Validation:
             **_errors("closed_form", self.group("closed form")),
             **_errors("teacher", self.group("teacher")),
             **_errors("polygon", self.group("polygon")),
-            **cover,
+            **shares,
             "rms_z": float(np.sqrt(np.mean(z**2))) if len(z) else None,
             "largest_z": float(z.max()) if len(z) else None,
             "order_preserved": self._order(),
@@ -183,6 +187,11 @@ class Validation:
                 f"it {s['coverage_90']:.0%} of the time; rms z {s['rms_z']:.2f}, largest "
                 f"{s['largest_z']:.1f}"
             )
+        if s["seeds_agree_90"] is not None:
+            lines.append(
+                f"two seeds of one case: within the 50 % interval of their difference "
+                f"{s['seeds_agree_50']:.0%}, within the 90 % one {s['seeds_agree_90']:.0%}"
+            )
         if s["order_preserved"] is not None:
             lines.append(f"order: {s['order_preserved']:.1%} of pairs {APART:.0%} apart kept")
         if s["invariance"] is not None:
@@ -206,6 +215,22 @@ class Validation:
     def save(self, path: str | Path) -> None:
         """Write everything as JSON."""
         write_whole(Path(path), json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
+
+
+def _between_seeds(rows: list[Row]) -> Array:
+    """|C − C'| in units of its own standard error, for every two seeds of one case."""
+    by_case: dict[tuple[str, float, float], list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.c is not None and row.c_error is not None:
+            key = row.case, row.n_beta, row.gamma
+            by_case.setdefault(key, []).append((row.c, row.c_error))
+    return np.array(
+        [
+            abs(a - b) / math.hypot(x, y)
+            for values in by_case.values()
+            for (a, x), (b, y) in combinations(values, 2)
+        ]
+    )
 
 
 def row_from(record: dict[str, Any]) -> Row:

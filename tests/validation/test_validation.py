@@ -131,6 +131,16 @@ def test_summary_counts_what_it_says():
     assert s["teacher_median"] is None
 
 
+def test_two_seeds_agree_as_often_as_their_intervals_promise():
+    # Differences in units of √2·.2: .25, .88, .63 and 3.5.
+    values = (10.0, 10.071, 10.25)
+    rows = [row(seed=k, c=c) for k, c in enumerate(values)]
+    rows += [row(case="b", c=5.0), row(case="b", c=6.0), row(case="b", c=9.0, verdict="fail")]
+    s = made_of(*rows).summary()
+    assert s["seeds_agree_50"] == pytest.approx(2 / 4)
+    assert s["seeds_agree_90"] == pytest.approx(3 / 4)
+
+
 def test_order_is_of_pairs_that_differ():
     rows = [row(b=b, c=c) for b, c in ((1.0, 1.0), (1.02, 0.9), (2.0, 3.0), (3.0, 2.5))]
     # Five of six pairs differ by 5 %; one of them, (2, 3), is out of order.
