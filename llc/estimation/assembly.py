@@ -149,5 +149,6 @@ def assemble(
         gradient_evaluations=spent + samples.evaluations,
         seconds=seconds,
         trace=samples.draws.rise,
+        burn_in_trace=samples.burn_in_rise,
         virial_trace=samples.draws.virial(posterior.dimension),
     )

@@ -21,6 +21,8 @@ from llc.settings import Settings
 
 __all__ = ["Estimate", "rounded"]
 
+TRACES = ("trace", "burn_in_trace", "virial_trace")
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -67,7 +69,9 @@ class Estimate:
             included.
         seconds: wall time.
         trace: nβ(L − L(w*)), shape ``(chain, draw)``, diverged chains included.
-        virial_trace: (V + R)/D, same shape.
+        burn_in_trace: what came before, ``(chain, step)``: from the last restart on, while the step
+            size was still changing.
+        virial_trace: (V + R)/D, of the draws.
     """
 
     llc: float
@@ -108,6 +112,7 @@ class Estimate:
     gradient_evaluations: int
     seconds: float
     trace: Array = dataclasses.field(repr=False, compare=False)
+    burn_in_trace: Array = dataclasses.field(repr=False, compare=False)
     virial_trace: Array = dataclasses.field(repr=False, compare=False)
 
     @property
@@ -152,7 +157,7 @@ class Estimate:
         values = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("trace", "virial_trace", "verdict", "settings")
+            if f.name not in (*TRACES, "verdict", "settings")
         }
         values = {name: _jsonable(value) for name, value in values.items()}
         values["verdict"] = {
@@ -168,7 +173,7 @@ class Estimate:
         """Write ``path`` (JSON) and, beside it, the traces (``.npz``); `load` reads both."""
         path = Path(path).with_suffix(".json")
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, trace=self.trace, virial_trace=self.virial_trace)
+        np.savez_compressed(buffer, **{name: getattr(self, name) for name in TRACES})
         write_whole(path.with_suffix(".npz"), buffer.getvalue())
         write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
         return path
@@ -184,7 +189,7 @@ class Estimate:
         try:
             values = json.loads(path.read_text())
             with np.load(io.BytesIO(path.with_suffix(".npz").read_bytes())) as arrays:
-                traces = {name: arrays[name] for name in ("trace", "virial_trace")}
+                traces = {name: arrays[name] for name in TRACES}
             return dataclasses.replace(cls.from_dict(values), **traces)
         except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(f"{path} is not a saved estimate: {error!r}") from error
@@ -193,7 +198,8 @@ class Estimate:
     def from_dict(cls, values: dict[str, Any]) -> "Estimate":
         """Rebuild what `to_dict` returned; the traces, which it leaves out, have no draws."""
         empty = np.empty((values["settings"]["chains"], 0))
-        return cls(**_from_json(values), trace=empty, virial_trace=empty)
+        everything: dict[str, Any] = _from_json(values) | dict.fromkeys(TRACES, empty)
+        return cls(**everything)
 
 
 def _from_json(values: dict[str, Any]) -> dict[str, Any]:

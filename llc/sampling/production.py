@@ -26,7 +26,7 @@ class Production:
 
     Attributes:
         draws: kept draws, every chain.
-        discarded: steps moved to burn-in, a chain.
+        discarded: draws moved to burn-in, in order.
         evaluations: gradient evaluations, all chains together.
         reached: whether the precision was reached; None when a number of draws was given.
         escaped: None, or the curvature to assume next time: chains left for infinity although
@@ -35,7 +35,7 @@ class Production:
     """
 
     draws: Draws
-    discarded: int
+    discarded: list[Draws]
     evaluations: int
     reached: bool | None
     escaped: float | None
@@ -54,7 +54,8 @@ class _Watched:
         self.scheme = warm.stepper.scheme
         self.chains = chains
         self.parts: list[Draws] = []
-        self.discarded, self.evaluations = 0, 0
+        self.discarded: list[Draws] = []
+        self.evaluations = 0
         self.escaped: float | None = None
         self.balance = Balance(posterior)
         self._build()
@@ -68,8 +69,9 @@ class _Watched:
 
     def discard(self, count: int) -> None:
         """Move the oldest draws to burn-in."""
-        self.parts = [Draws.join(self.parts).window(count)]
-        self.discarded += count
+        draws = Draws.join(self.parts)
+        self.parts = [draws.window(count)]
+        self.discarded.append(draws.window(0, count))
         self.balance.forget(count)
 
     def take(self, steps: int) -> None:
@@ -95,7 +97,7 @@ class _Watched:
             self.warm.tuning = self.warm.tuning._replace(step_size=aim)
             self._build()
             self.balance.forget(self.length)
-            self.discarded += self.length
+            self.discarded += self.parts
             self.parts = []
 
 
@@ -135,7 +137,7 @@ def _until(line: _Watched, most: int, precision: float, report: Report) -> bool:
     dimension = line.posterior.dimension
     check = first = max(FIRST_CHECK, line.warm.steps // 2)
     while line.escaped is None:
-        left = most - line.discarded - line.length
+        left = most - sum(part.length for part in line.discarded) - line.length
         late = line.posterior.surface.execution.late()
         if line.parts and (left <= 0 or late):
             break

@@ -52,6 +52,8 @@ class Samples:
         stiffness_aim: the same number as the automatic step aims at.
         acceptance: mean probability of acceptance; nan where nothing is ever refused.
         tensor_virials: the virial tensor by tensor in the layout's order, and its standard errors.
+        burn_in_rise: nβ(L_B − L_B(w*)) of what came before the draws, ``(chains, steps)``, from the
+            last restart.
         execution: how it was computed, in words.
         end: where all chains of the run ended, for another to go on from.
     """
@@ -72,6 +74,7 @@ class Samples:
     stiffness_aim: float
     acceptance: float
     tensor_virials: tuple[Array, Array]
+    burn_in_rise: Array
     execution: str
     end: Start
 
@@ -223,7 +226,7 @@ def _samples(
         posterior.dimension,
         tuning.step_size,
         friction,
-        warm.steps + made.discarded,
+        warm.steps + sum(part.length for part in made.discarded),
         batch_size,
         0,
         made.reached,
@@ -234,9 +237,15 @@ def _samples(
         scheme.step_for(1.0) ** scheme.power,
         acceptance,
         made.balance.by_tensor(_rows(chains, ~gone)),
+        _before(warm, made)[chains],
         execution,
         end,
     )
+
+
+def _before(warm: WarmUp, made: Production) -> Array:
+    parts = [part.rise for part in [*warm.draws, *made.discarded]]
+    return np.concatenate([np.empty((len(made.draws.rise), 0)), *parts], 1)
 
 
 def _rows(chains: slice, keep: np.ndarray) -> np.ndarray:

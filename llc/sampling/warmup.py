@@ -41,6 +41,7 @@ class WarmUp:
         tuning: what production keeps frozen.
         stepper: builds its kernels.
         steps: steps taken, a chain.
+        draws: of the steps since the last restart, in order.
         evaluations: gradient evaluations, all chains together.
         curvature: the probe, warm, for an audit of the step later on; None with a given step.
         growing: whether a larger batch should be tried: minibatch noise slows the chains more than
@@ -51,6 +52,7 @@ class WarmUp:
     tuning: Tuning
     stepper: Stepper
     steps: int
+    draws: list[Draws]
     evaluations: int
     curvature: CurvatureProbe | None
     growing: bool
@@ -127,26 +129,37 @@ def warm_up(
         enough = taken >= LEAST_STEPS and elapsed >= RELAXATIONS
         if steps is None and enough and _in_equilibrium(kept, posterior.dimension, walk.hot()):
             break
-    for _ in range(0 if strained else COOLINGS):
-        cooling = min(walk.settle(kept), max(most - total, 0))
-        if not cooling:
-            break
-        kernel = stepper.kernel(walk.tuning, chains)
-        walk.state, cooled = advance(kernel, walk.state, streams, cooling)
-        total += cooling
-        walk.evaluations += cooling * chains * posterior.cost
-        kept = cooled.window(cooling // 2)
-        if not walk.too_hot(float(kept.rise.mean())):
-            break
+    if not strained:
+        cooled = _cool(walk, kept, max(most - total, 0))
+        blocks += cooled
+        total += sum(part.length for part in cooled)
     return WarmUp(
         walk.state,
         walk.tuning,
         stepper,
         total,
+        blocks,
         walk.evaluations,
         walk.probe,
         strained or (growing and walk.strain() > MOST_STRAIN),
     )
+
+
+def _cool(walk: Walk, kept: Draws | None, most: int) -> list[Draws]:
+    """Settle friction and step, and let the chains lose the heat of a warm-up without limit."""
+    parts: list[Draws] = []
+    for _ in range(COOLINGS):
+        cooling = min(walk.settle(kept), most - sum(part.length for part in parts))
+        if not cooling:
+            break
+        kernel = walk.stepper.kernel(walk.tuning, walk.chains)
+        walk.state, cooled = advance(kernel, walk.state, walk.streams, cooling)
+        walk.evaluations += cooling * walk.chains * walk.posterior.cost
+        parts.append(cooled)
+        kept = cooled.window(cooling // 2)
+        if not walk.too_hot(float(kept.rise.mean())):
+            break
+    return parts
 
 
 def _in_equilibrium(half: Draws, dimension: int, hot: float) -> bool:
