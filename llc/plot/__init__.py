@@ -1,9 +1,26 @@
 """Figures, from result objects only."""
 
+from llc.plot.chains import autocorrelation, chains, ranks, traces
 from llc.plot.figures import save
+from llc.plot.portraits import dimension, portrait, runs
 from llc.plot.scale import scale_curve
+from llc.plot.steps import step_size
 from llc.plot.sweep import sweep
 from llc.plot.trajectory import trajectory
 from llc.plot.validation import validation
 
-__all__ = ["save", "scale_curve", "sweep", "trajectory", "validation"]
+__all__ = [
+    "autocorrelation",
+    "chains",
+    "dimension",
+    "portrait",
+    "ranks",
+    "runs",
+    "save",
+    "scale_curve",
+    "step_size",
+    "sweep",
+    "traces",
+    "trajectory",
+    "validation",
+]

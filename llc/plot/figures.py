@@ -1,11 +1,17 @@
 """One look for all figures, and files of each kind a paper needs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from llc.errors import InputError
+from llc.files import write_whole
 
-__all__ = ["COLOURS", "STYLE", "save"]
+__all__ = ["COLOURS", "COLUMN", "CYCLE", "PAGE", "plain_ticks", "save", "sheet", "step_axis"]
+
+COLUMN, PAGE = 3.25, 6.75
+"""Widths of one column and of a page, in inches."""
 
 # Okabe & Ito's palette: told apart by colour-blind readers and in grey print.
 COLOURS = {
@@ -14,6 +20,7 @@ COLOURS = {
     "third": "#009E73",
     "muted": "#6E6E6E",
 }
+CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
 STYLE: dict[str, Any] = {
     "font.size": 8.0,
     "axes.labelsize": 8.0,
@@ -33,8 +40,26 @@ STYLE: dict[str, Any] = {
 }
 
 
+@contextmanager
+def sheet(width: float, height: float, caption: str) -> Iterator[Any]:
+    """Give an empty figure in the common look; what it shows and at which settings goes with it."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        figure.set_label(caption)
+        yield figure
+
+
 def save(figure: Any, path: str | Path) -> list[Path]:
     """Write a figure as PDF, SVG and PNG, or as the one kind that ``path`` ends in.
+
+    The caption (what is drawn, and the settings behind it) goes into the files' metadata and into
+    ``path`` with the ending ``.txt``. Equal figures give equal bytes.
+
+    Returns:
+        The figure's files; the caption's is beside them.
 
     Raises:
         InputError: the ending is of another kind.
@@ -46,12 +71,37 @@ def save(figure: Any, path: str | Path) -> list[Path]:
     if kinds[0] not in (".pdf", ".svg", ".png"):
         raise InputError(f"{path.name} ends in {path.suffix!r}, expected .pdf, .svg or .png")
     path.parent.mkdir(parents=True, exist_ok=True)
+    caption = figure.get_label() or ""
+    # Dates would make every file differ from the last.
+    metadata: dict[str, dict[str, Any]] = {
+        ".pdf": {"CreationDate": None, "Subject": caption},
+        ".svg": {"Date": None, "Description": caption},
+        ".png": {"Description": caption},
+    }
     written = []
     with matplotlib.rc_context(STYLE):
         for kind in kinds:
             target = path.with_suffix(kind)
-            # Dates would make every file differ from the last.
-            metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(kind)
-            figure.savefig(target, metadata=metadata)
+            figure.savefig(target, metadata=metadata[kind])
             written.append(target)
+    if caption:
+        write_whole(path.with_suffix(".txt"), f"{caption}\n".encode())
     return written
+
+
+def step_axis(ax: Any, steps: Any) -> None:
+    """Make x a logarithmic axis of training steps; step 0, if there, keeps a place."""
+    if (steps > 0).all():
+        ax.set_xscale("log")
+    else:
+        ax.set_xscale("symlog", linthresh=steps[steps > 0].min() if (steps > 0).any() else 1.0)
+    ax.set_xlabel("training step")
+
+
+def plain_ticks(axis: Any) -> None:
+    """Write a logarithmic axis as 1, 2, 5, 10, …, and leave the rest unlabelled."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -7,7 +7,7 @@ import numpy as np
 
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
-from llc.plot.figures import COLOURS, STYLE
+from llc.plot.figures import COLOURS, PAGE, sheet
 
 if TYPE_CHECKING:
     from llc.scale import ScaleCurve
@@ -38,17 +38,12 @@ def scale_curve(
     Raises:
         InputError: ``n_eff`` has not one value for each point.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     half = _half(curve, n_eff)
     if ax is not None:
         _draw(ax, curve, half)
         return ax
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 3.9), layout="constrained")
+    with sheet(PAGE, 3.9, _caption(curve)) as figure:
         _draw(figure.subplots(), curve, half)
-        figure.suptitle(_caption(curve), fontsize=6.5, color=COLOURS["muted"])
     return figure
 
 
@@ -120,7 +115,7 @@ def _caption(curve: "ScaleCurve") -> str:
     s = curve.points[0].settings
     loss = ", behavioural loss" if s.behavioural else ""
     text = (
-        f"{curve.name}: $n\\beta$ = {s.n_beta:.4g}, {curve.points[0].dimension:,} parameters, "
-        f"{s.chains} chains in one annealed run{loss}"
+        f"{curve.name}: effective dimension against γ; nβ = {s.n_beta:.4g}, "
+        f"{curve.points[0].dimension:,} parameters, {s.chains} chains in one annealed run{loss}"
     )
-    return f"{text}\nstopped: {curve.stopped}" if curve.stopped else text
+    return f"{text}; stopped: {curve.stopped}." if curve.stopped else f"{text}."

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc.estimation.estimate import rounded
-from llc.plot.figures import COLOURS, STYLE
+from llc.plot.figures import sheet
 
 if TYPE_CHECKING:
     from llc.sweeps import Cell, Sweep
@@ -38,15 +38,13 @@ def sweep(result: "Sweep") -> Any:
     """
     import matplotlib
     from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
 
     panels = len(result.n_betas)
     columns = min(panels, MOST_PANELS_A_ROW)
     rows = -(-panels // columns)
     width = columns * max(CELL_WIDTH * len(result.gammas), 1.6) + 1.7
     height = rows * (CELL_HEIGHT * len(result.step_sizes) + 0.55) + 1.1
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(max(width, 4.6), height), layout="constrained")
+    with sheet(max(width, 4.6), height, _caption(result)) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         scale, beyond = _scale(result)
         colours = matplotlib.colormaps[MAP]
@@ -67,7 +65,6 @@ def sweep(result: "Sweep") -> Any:
             _plain(bar.ax.yaxis)
             bar.outline.set_linewidth(0.6)
         figure.legend(handles=_legend(result), loc="outside lower center", ncols=3)
-        figure.suptitle(_caption(result), fontsize=6.5, color=COLOURS["muted"])
     return figure
 
 
@@ -198,4 +195,7 @@ def _caption(result: "Sweep") -> str:
     length = f"{s.burn_in} + {s.draws} steps" if s.draws else f"at most {s.budget:,} gradients"
     batch = f"batch {s.batch_size}" if s.batch_size else "all data"
     loss = ", behavioural loss" if s.behavioural else ""
-    return f"{result.name}: {s.chains} chains a cell, {length}, {batch}{loss}, seed {s.seed}"
+    return (
+        f"{result.name}: LLC by step size and γ, a panel for each nβ; {s.chains} chains a cell, "
+        f"{length}, {batch}{loss}, seed {s.seed}."
+    )

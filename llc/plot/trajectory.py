@@ -1,58 +1,79 @@
 """Effective dimensionality over training: the LLC under the learning curves."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llc.diagnostics import Array
-from llc.plot.figures import COLOURS, STYLE
+from llc.estimation.estimate import rounded
+from llc.plot.figures import COLOURS, CYCLE, PAGE, plain_ticks, sheet, step_axis
 
 if TYPE_CHECKING:
     from llc.trajectory import Trajectory
+    from llc.transitions import Transition
 
-__all__ = ["trajectory"]
+__all__ = ["settings_line", "trajectory"]
 
 MEMORISED = 0.99
 
 
-def trajectory(result: "Trajectory", ax: Any = None, *, control: "Trajectory | None" = None) -> Any:
+def trajectory(
+    result: "Trajectory",
+    ax: Any = None,
+    *,
+    control: "Trajectory | None" = None,
+    transitions: "Sequence[Transition] | None" = None,
+    exact: Mapping[float, float] | None = None,
+) -> Any:
     """Chart a trajectory: learning curves above, LLC with its 90 % band and null below.
 
-    Curves come from the checkpoints' metadata (``train_loss``, ``test_loss``,
-    ``train_accuracy``, ``test_accuracy``); without any of them the upper panel is left out.
+    Curves come from the checkpoints' metadata, whatever is called ``..._loss`` or
+    ``..._accuracy`` there; without any of them the upper panel is left out.
 
     Args:
         result: what `llc.trace` returned.
         ax: axes for the LLC panel alone; None makes a figure of its own.
         control: a second run to hold it against: one that should show no change.
+        transitions: what `llc.find_transitions` returned: shaded intervals with their heights, or
+            a line that says that there are none.
+        exact: step → λ where it is known, drawn as stairs.
 
     Returns:
         The figure, or ``ax`` if it was given.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     if ax is not None:
-        _draw_llc(ax, result, control)
+        _draw_llc(ax, result, control, transitions, exact)
         return ax
-    curves = any(name in result.metadata_names for name in ("train_loss", "test_loss"))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 5.2 if curves else 3.4), layout="constrained")
+    losses, accuracies = _curves(result)
+    curves = bool(losses or accuracies)
+    caption = _caption(result, control, transitions)
+    with sheet(PAGE, 5.2 if curves else 3.6, caption) as figure:
         if curves:
-            upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.35])
-            _draw_curves(upper, result)
+            upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.5])
+            _draw_curves(upper, result, losses, accuracies)
             _mark_stages((upper, lower), result)
         else:
             lower = figure.subplots()
-        _draw_llc(lower, result, control)
-        figure.suptitle(_caption(result), fontsize=6.5, color=COLOURS["muted"])
+        _draw_llc(lower, result, control, transitions, exact)
     return figure
 
 
-def _draw_llc(ax: Any, result: "Trajectory", control: "Trajectory | None") -> None:
+def _draw_llc(
+    ax: Any,
+    result: "Trajectory",
+    control: "Trajectory | None",
+    transitions: "Sequence[Transition] | None",
+    exact: Mapping[float, float] | None,
+) -> None:
     _run(ax, result, COLOURS["main"], "o", "")
     if control is not None:
         _run(ax, control, COLOURS["second"], "s", " (control)")
+    if exact:
+        places = sorted(exact)
+        ends = [*places, max(places[-1], float(result.steps[-1]))]
+        levels = [*(exact[p] for p in places), exact[places[-1]]]
+        ax.step(ends, levels, where="post", color="black", lw=0.8, label="exact λ", zorder=1)
     steps = result.steps
     doubtful = np.array([p.estimate.verdict.status == "fail" for p in result.points])
     if doubtful.any():
@@ -60,17 +81,22 @@ def _draw_llc(ax: Any, result: "Trajectory", control: "Trajectory | None") -> No
             steps[doubtful], result.llc[doubtful], "x", color="black", ms=5,
             label="verdict: fail",
         )  # fmt: skip
-    if (steps > 0).all():
-        ax.set_xscale("log")
-    else:
-        ax.set_xscale("symlog", linthresh=steps[steps > 0].min() if (steps > 0).any() else 1.0)
-    if (result.llc[np.isfinite(result.llc)] > 0).all():
+    step_axis(ax, steps)
+    if _spans(result, control):
         ax.set_yscale("log")
-        _plain_ticks(ax.yaxis)
-    ax.set_xlabel("training step")
-    ax.set_ylabel("local learning coefficient")
+        plain_ticks(ax.yaxis)
+    ax.set_ylabel(r"local learning coefficient $\hat\lambda$")
+    if transitions is not None:
+        _draw_transitions(ax, transitions)
     # Below the axis: over a whole run the curves cross every corner of the panel.
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
+
+
+def _spans(result: "Trajectory", control: "Trajectory | None") -> bool:
+    """Whether the numbers are all positive and span so much that only a logarithm shows them."""
+    runs = [result] if control is None else [result, control]
+    shown = np.concatenate([run.llc[np.isfinite(run.llc)] for run in runs])
+    return bool(len(shown) and (shown > 0).all() and shown.max() > 4 * shown.min())
 
 
 def _run(ax: Any, result: "Trajectory", colour: str, marker: str, role: str) -> None:
@@ -80,34 +106,78 @@ def _run(ax: Any, result: "Trajectory", colour: str, marker: str, role: str) -> 
     label = f"LLC, {result.name}{role}"
     ax.plot(result.steps, result.llc, marker=marker, ms=2.2, color=colour, label=label)
     null = result.column("null")
-    ax.plot(
-        result.steps, null, "--", color=colour, alpha=0.6, lw=0.8, label=f"prior-only null{role}"
+    top = np.nanmax(result.llc) if np.isfinite(result.llc).any() else np.nan
+    # Where the prior alone would give many times as much it says nothing, and hides the curve.
+    if not (null > 3 * top).all():
+        ax.plot(
+            result.steps, null, "--", color=colour, alpha=0.6, lw=0.8,
+            label=f"prior-only null{role}",
+        )  # fmt: skip
+
+
+def _draw_transitions(ax: Any, transitions: "Sequence[Transition]") -> None:
+    for number, t in enumerate(transitions):
+        low, high = t.interval
+        ax.axvspan(low, high, color=COLOURS["third"], alpha=0.18, lw=0, zorder=0)
+        ax.axvline(t.step, color=COLOURS["third"], lw=0.7, zorder=0)
+        value, error = rounded(abs(t.jump), t.jump_se)
+        arrow = "↑" if t.jump > 0 else "↓"
+        ax.annotate(
+            f"{arrow} {value} ± {error}", (t.step, 1.0), xycoords=("data", "axes fraction"),
+            # Neighbours at different heights, or their words would run into one another.
+            xytext=(0, 2 + 8 * (number % 2)), textcoords="offset points", ha="center",
+            va="bottom", fontsize=6, color=COLOURS["third"],
+        )  # fmt: skip
+    if not transitions:
+        verdict = getattr(transitions, "verdict", "")
+        why = {"smooth": "a smooth curve explains it better", "constant": "it stays as it is"}
+        words = f"no transition: {why[verdict]}" if verdict in why else "no transition found"
+        ax.annotate(
+            words, (0.99, 1.0), xycoords="axes fraction", xytext=(0, 2),
+            textcoords="offset points", ha="right", fontsize=6, color=COLOURS["third"],
+        )  # fmt: skip
+
+
+def _curves(result: "Trajectory") -> tuple[list[str], list[str]]:
+    """Names of the metadata that are losses and accuracies, and hold a number."""
+    names = [n for n in result.metadata_names if np.isfinite(result.column(n)).any()]
+    return (
+        [n for n in names if n == "loss" or n.endswith("_loss")],
+        [n for n in names if n == "accuracy" or n.endswith("_accuracy")],
     )
 
 
-def _draw_curves(ax: Any, result: "Trajectory") -> None:
-    for part, colour in (("train", COLOURS["main"]), ("test", COLOURS["second"])):
-        loss = result.column(f"{part}_loss")
-        if np.isfinite(loss).any():
-            ax.plot(result.steps, loss, color=colour, label=f"{part} loss")
-    ax.set_yscale("log")
-    ax.set_ylabel("loss (nats)" if _has_accuracy(result) else "loss")
+def _draw_curves(ax: Any, result: "Trajectory", losses: list[str], accuracies: list[str]) -> None:
+    """Losses as lines on the left, accuracies dotted on the right; one colour a data set."""
+    sets = list(dict.fromkeys(n.rpartition("_")[0] for n in [*losses, *accuracies]))
+    sets.sort(key=lambda name: name != "train")
+    colours = {name: CYCLE[k % len(CYCLE)] for k, name in enumerate(sets)}
+    for name in losses:
+        values = result.column(name)
+        colour = colours[name.rpartition("_")[0]]
+        ax.plot(result.steps, values, color=colour, label=name.replace("_", " "))
+    if losses and all((_finite(result.column(n)) > 0).all() for n in losses):
+        ax.set_yscale("log")
+    if losses:
+        ax.set_ylabel("loss")
     handles, labels = ax.get_legend_handles_labels()
-    if _has_accuracy(result):
-        right = ax.twinx()
-        right.spines["right"].set_visible(True)
-        for part, colour in (("train", COLOURS["main"]), ("test", COLOURS["second"])):
-            accuracy = result.column(f"{part}_accuracy")
-            right.plot(result.steps, accuracy, ":", color=colour, label=f"{part} accuracy")
+    if accuracies:
+        right = ax.twinx() if losses else ax
+        right.spines["right"].set_visible(bool(losses))
+        for name in accuracies:
+            colour = colours[name.rpartition("_")[0]]
+            label = name.replace("_", " ")
+            right.plot(result.steps, result.column(name), ":", color=colour, label=label)
         right.set_ylim(-0.03, 1.03)
         right.set_ylabel("accuracy (dotted)")
-        more, names = right.get_legend_handles_labels()
-        handles, labels = handles + more, labels + names
-    ax.legend(handles, labels, loc="center left", bbox_to_anchor=(0.0, 0.45))
+        if losses:
+            more, names = right.get_legend_handles_labels()
+            handles, labels = handles + more, labels + names
+    ax.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=4)
 
 
-def _has_accuracy(result: "Trajectory") -> bool:
-    return "test_accuracy" in result.metadata_names
+def _finite(values: Array) -> Array:
+    return values[np.isfinite(values)]
 
 
 def _mark_stages(axes: tuple[Any, ...], result: "Trajectory") -> None:
@@ -129,19 +199,28 @@ def _first_above(steps: Array, values: Array, level: float) -> float | None:
     return float(steps[reached[0]]) if len(reached) else None
 
 
-def _plain_ticks(axis: Any) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _caption(result: "Trajectory") -> str:
+def settings_line(result: "Trajectory") -> str:
+    """What a reader needs to get the same numbers, in one line."""
     s = result.settings
     loss = ", behavioural loss" if s.behavioural else ""
+    gamma = "chosen" if s.gamma is None else f"{s.gamma:.4g}"
+    n_beta = "n/ln n" if s.n_beta is None else f"{s.n_beta:.4g}"
     return (
-        f"$n\\beta$ = {s.n_beta:.4g}, $\\gamma$ = {s.gamma:.3g}, {s.sampler} sampler, "
-        f"{s.chains} chains{loss}; 90 % Monte-Carlo bands\n"
-        "(hidden where narrower than the line)"
+        f"nβ = {n_beta}, γ = {gamma}, {s.sampler} sampler, {s.chains} chains, seed {s.seed}{loss}"
     )
+
+
+def _caption(
+    result: "Trajectory",
+    control: "Trajectory | None",
+    transitions: "Sequence[Transition] | None",
+) -> str:
+    against = "" if control is None else f" against {control.name} (control)"
+    text = (
+        f"{result.name}{against}: local learning coefficient at {len(result.points)} checkpoints "
+        "with 90 % bands (hidden where narrower than the line), and what the prior alone would "
+        f"give; {settings_line(result)}."
+    )
+    if transitions:
+        text += " Shaded: where a transition lies, with 90 % probability over resampled chains."
+    return text

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llc.plot.figures import COLOURS, STYLE
+from llc.plot.figures import COLOURS, sheet
 
 if TYPE_CHECKING:
     from llc.validation import Validation
@@ -30,11 +30,14 @@ def validation(result: "Validation") -> Any:
     Returns:
         The figure.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 5.4), layout="constrained")
+    s = result.settings
+    caption = (
+        f"Estimates C of the {result.tier} suite against exact expectations B (λ where B is not "
+        f"known), with 90 % bars, and their errors below; grey: ±5 %. Sampler "
+        f"{s.get('sampler', 'auto')}, precision {s.get('precision', 0.05):g}, llc "
+        f"{result.versions['llc']}."
+    )
+    with sheet(4.6, 5.4, caption) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
         everything = []
         for group, label, colour, marker in GROUPS:
@@ -59,12 +62,4 @@ def validation(result: "Validation") -> Any:
         upper.set_ylabel("estimate C")
         lower.set_ylabel("error (%)")
         lower.set_xlabel("exact expectation B, or λ")
-        s = result.settings
-        sampler = s.get("sampler", "auto")
-        figure.suptitle(
-            f"{result.tier} suite, sampler {sampler}, precision {s.get('precision', 0.05):g}, "
-            f"llc {result.versions['llc']}",
-            fontsize=6.5,
-            color=COLOURS["muted"],
-        )
     return figure
