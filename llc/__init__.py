@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llc.estimator import estimate
     from llc.execution import Execution
     from llc.fluctuation import Fluctuation, singular_fluctuation
+    from llc.report import write_report
     from llc.scale import ScaleCurve, scale_curve
     from llc.settings import Settings
     from llc.sweeps import Sweep, sweep
@@ -56,6 +57,7 @@ _HOMES = {
     "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
     "validate": "llc.validation",
+    "write_report": "llc.report",
 }
 __all__ = [
     "Curvature",
@@ -83,6 +85,7 @@ __all__ = [
     "trace",
     "truths",
     "validate",
+    "write_report",
 ]
 
 

@@ -26,7 +26,8 @@ def portrait(result: "Trajectory", ax: Any = None, *, loss: str | None = None) -
     Args:
         result: what `llc.trace` returned.
         ax: axes to draw on; None makes a figure of its own.
-        loss: name of a metadata column; the loss at w* that the estimates hold unless given.
+        loss: name of a metadata column; unless given the training loss saved beside the weights,
+            else any loss there, else that at w* as the estimates measured it.
 
     Returns:
         The figure, or ``ax`` if it was given.
@@ -37,13 +38,20 @@ def portrait(result: "Trajectory", ax: Any = None, *, loss: str | None = None) -
     names = ["baseline", *result.metadata_names]
     if loss is not None and loss not in names:
         raise InputError(f"loss is {loss!r}, expected one of {', '.join(names)}")
+    chosen = loss or _loss_of(result)
     if ax is not None:
-        _draw_portrait(ax, result, loss or "baseline")
+        _draw_portrait(ax, result, chosen)
         return ax
     caption = f"{result.name}: LLC against loss over training; {settings_line(result)}."
     with sheet(COLUMN, 2.7, caption) as figure:
-        _draw_portrait(figure.subplots(), result, loss or "baseline")
+        _draw_portrait(figure.subplots(), result, chosen)
     return figure
+
+
+def _loss_of(result: "Trajectory") -> str:
+    known = [n for n in result.metadata_names if n == "loss" or n.endswith("_loss")]
+    # A behavioural loss is zero at every checkpoint: what was saved in training comes first.
+    return "train_loss" if "train_loss" in known else [*known, "baseline"][0]
 
 
 def _draw_portrait(ax: Any, result: "Trajectory", loss: str) -> None:
