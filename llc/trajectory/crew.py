@@ -126,3 +126,6 @@ def _result(future: "Future[list[Outcome]]", jobs: Jobs, lost: list[Jobs]) -> li
     except BrokenExecutor:
         lost.append(jobs)
         return []
+    except Exception as error:  # of the way there or back, such as what cannot be pickled
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:240]}"
+        return [Outcome(job.item.step, reason=reason) for job in jobs]

@@ -39,6 +39,8 @@ class Processes:
                 "and loss in a module, give trace a function that returns the task, or leave "
                 "workers at 1"
             ) from error
+        self._context = multiprocessing.get_context("spawn")
+        self._began = self._context.Event()
         self._pool, self._alive = self._start(count)
 
     def submit(self, jobs: Jobs) -> "Future[list[Outcome]]":
@@ -51,8 +53,18 @@ class Processes:
             return future
 
     def recover(self, lost: Sequence[Jobs]) -> Iterator[Outcome]:
-        """Do each checkpoint again, alone; who dies once more is to blame itself."""
+        """Do each checkpoint again, alone; who dies once more is to blame itself.
+
+        Raises:
+            InputError: no process has ever begun.
+        """
         self.close(done=False)
+        if not self._began.is_set():
+            raise InputError(
+                "worker processes end before they begin: put the call of llc.trace under "
+                "if __name__ == '__main__':, as every script that starts processes must, or leave "
+                "workers at 1"
+            )
         for job in (job for jobs in lost for job in jobs):
             pool, alive = self._start(1)
             try:
@@ -72,10 +84,10 @@ class Processes:
         self._alive.close()
 
     def _start(self, count: int) -> tuple[ProcessPoolExecutor, Connection]:
-        context = multiprocessing.get_context("spawn")
         # Its writing end lives in this process only, and closes with it, even at a kill -9.
-        reading, alive = context.Pipe(duplex=False)
-        pool = ProcessPoolExecutor(count, context, _begin, (reading, self._order))
+        reading, alive = self._context.Pipe(duplex=False)
+        shared = (reading, self._began, self._order)
+        pool = ProcessPoolExecutor(count, self._context, _begin, shared)
         return pool, alive
 
 
@@ -91,12 +103,13 @@ def _divided(execution: Execution | None, count: int) -> Execution:
     return replace(execution, memory=free / count) if known else execution
 
 
-def _begin(alive: Connection, order: bytes) -> None:
+def _begin(alive: Connection, began: Any, order: bytes) -> None:
     """Set up a worker: one thread, no Ctrl-C of its own, and no life after its parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     _own["bytes"] = order
+    began.set()
 
 
 def _end_with(alive: Connection) -> None:

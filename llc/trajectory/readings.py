@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -60,7 +61,9 @@ def measure_readings(
         own = {} if task.loss is None else {"train": task.data}
         for name, values in own.items():
             if f"{name}_loss" not in found and name not in sets:
-                found |= _on_data(name, model, values, task.loss, saved=found)
+                # Nobody asked for it: what is wrong is for the estimate to say.
+                with suppress(InputError):
+                    found |= _on_data(name, model, values, task.loss, saved=found)
         for name, what in sets.items():
             if callable(what):
                 found[name] = _by_function(name, what, model)
@@ -124,4 +127,4 @@ def _on_data(
 
 
 def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:160]
+    return " ".join(str(error).split())[:160]

@@ -22,6 +22,8 @@ Source = (
     | Iterable[Checkpoint | str | Path | tuple[int, Weights] | tuple[int, Weights, Any]]
 )
 MAGIC = re.compile(r"[*?\[]")
+# What trainers save beside the weights, in the same folder.
+BESIDE = re.compile(r"optim|sched|rng_state|scaler|training_args")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def paths_of(source: str | Path, *, may_be_empty: bool = False) -> list[Path]:
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")]
         # As the trainers of some libraries lay them out.
-        found = found or [p for p in path.glob("*[0-9]/*") if p.suffix in SUFFIXES]
+        found = found or [
+            p for p in path.glob("*[0-9]/*") if p.suffix in SUFFIXES and not BESIDE.match(p.stem)
+        ]
         if not found and not may_be_empty:
             endings = ", ".join(SUFFIXES)
             raise InputError(f"{path} holds no checkpoint, expected files ending in {endings}")
