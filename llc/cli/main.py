@@ -1,6 +1,6 @@
 """``rlct``: one place for parsing, errors and exit codes.
 
-Exit codes: 0 done; 1 the verdict failed and ``--strict`` was given, or a validation did not pass; 2
+Exit codes: 0 done; 1 a verdict failed and ``--strict`` was given, or a validation did not pass; 2
 bad input, told in one sentence on standard error; 130 interrupted.
 """
 
@@ -16,7 +16,7 @@ from llc.errors import InputError
 
 __all__ = ["main"]
 
-COMMANDS = ("estimate", "calibrate", "demo", "scale", "validate")
+COMMANDS = ("estimate", "calibrate", "demo", "scale", "trace", "validate")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -56,7 +56,7 @@ def _main(arguments: list[str]) -> int:
 
 def _run(options: object) -> int:
     """Dispatch; each command's module is imported only when it runs."""
-    from llc.cli.options import Calibrate, Demo, Estimate, Scale, Validate
+    from llc.cli.options import Calibrate, Demo, Estimate, Scale, Trace, Validate
 
     if isinstance(options, Estimate):
         from llc.cli import estimate
@@ -70,6 +70,10 @@ def _run(options: object) -> int:
         from llc.cli import scale
 
         return scale.run(options)
+    if isinstance(options, Trace):
+        from llc.cli import trace
+
+        return trace.run(options)
     if isinstance(options, Validate):
         from llc.cli import validate
 
