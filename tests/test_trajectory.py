@@ -236,3 +236,38 @@ def test_no_estimate_to_load(tmp_path):
         (tmp_path / "bad.json").write_text(text)
         np.savez(tmp_path / "bad.npz", trace=np.zeros(1), virial_trace=np.zeros(1))
         assert "bad.json" in refusal(lambda: llc.Estimate.load(tmp_path / "bad.json"))
+
+
+def test_loaded_trajectory_is_the_traced_one(tmp_path):
+    saved = [save_checkpoint(tmp_path / "in", s, w, {"train_loss": 1 / s}) for s, w in run()]
+    traced = trace(with_nan([(c.step, c.weights()) for c in saved], 1), tmp_path / "mixed")
+    again = llc.Trajectory.load(tmp_path / "mixed")
+    assert (again.name, again.settings, again.steps.tolist()) == (
+        "toy",
+        traced.settings,
+        [10, 30, 40],
+    )
+    assert again.skipped == traced.skipped
+    traced = trace(saved, tmp_path / "good")
+    again = llc.Trajectory.load(str(tmp_path / "good"))
+    assert again.skipped == {}
+    assert again.column("train_loss").tolist() == [1 / s for s, _ in run()]
+    for one, other in zip(again.points, traced.points, strict=True):
+        assert one.estimate.to_dict() == other.estimate.to_dict()
+        assert np.array_equal(one.estimate.trace, other.estimate.trace)
+    assert str(again) == str(traced)
+    copy = again.to_csv(tmp_path / "copy.csv")
+    assert copy.read_bytes() == (tmp_path / "good" / "trajectory.csv").read_bytes()
+
+
+def test_no_trajectory_to_load(tmp_path):
+    assert "no folder" in refusal(lambda: llc.Trajectory.load(tmp_path / "none"))
+    assert "no run.json" in refusal(lambda: llc.Trajectory.load(tmp_path))
+    (tmp_path / "run.json").write_text("{}")
+    assert "rlct trace" in refusal(lambda: llc.Trajectory.load(tmp_path))
+    trace(run(2), tmp_path / "run")
+    (tmp_path / "run" / "estimates" / "0000010.npz").write_bytes(b"")
+    assert "step 10" in refusal(lambda: llc.Trajectory.load(tmp_path / "run"))
+    for path in (tmp_path / "run" / "estimates").iterdir():
+        path.unlink()
+    assert "no finished estimate" in refusal(lambda: llc.Trajectory.load(tmp_path / "run"))

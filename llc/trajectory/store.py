@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +34,93 @@ class RunFolder:
         """Return a step's finished estimate, or None if there is none with this fingerprint."""
         path = self._path(step)
         try:
-            if json.loads(path.with_suffix(".fingerprint").read_text()) != fingerprint:
+            if self._mark(step)["fingerprint"] != fingerprint:
                 return None
             return Estimate.load(path)
-        except (OSError, ValueError, InputError):
+        except (OSError, ValueError, LookupError, TypeError, InputError):
             # Unfinished or foreign: computed anew.
             return None
 
-    def keep(self, step: int, fingerprint: str, estimate: Estimate) -> None:
+    def keep(
+        self, step: int, fingerprint: str, estimate: Estimate, metadata: Mapping[str, float]
+    ) -> None:
         """Save an estimate; the fingerprint last, so that a kill between files leaves no trace."""
         path = self._path(step)
-        mark = path.with_suffix(".fingerprint")
-        mark.unlink(missing_ok=True)
+        path.with_suffix(".fingerprint").unlink(missing_ok=True)
         estimate.save(path)
-        write_whole(mark, json.dumps(fingerprint).encode())
+        self.annotate(step, fingerprint, metadata)
+        path.with_suffix(".skipped").unlink(missing_ok=True)
+
+    def annotate(self, step: int, fingerprint: str, metadata: Mapping[str, float]) -> None:
+        """Write a finished estimate's fingerprint and metadata, unless they are there already."""
+        record = {"fingerprint": fingerprint, "metadata": dict(metadata)}
+        content = json.dumps(record).encode()
+        path = self._path(step).with_suffix(".fingerprint")
+        if not path.is_file() or path.read_bytes() != content:
+            write_whole(path, content)
+
+    def skip(self, step: int, reason: str) -> None:
+        """Keep the sentence that says why a step could not be estimated."""
+        self._path(step).with_suffix(".fingerprint").unlink(missing_ok=True)
+        write_whole(self._path(step).with_suffix(".skipped"), json.dumps(reason).encode())
+
+    def record(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+        """
+        path = self.folder / "run.json"
+        try:
+            found = json.loads(path.read_text())
+            if not isinstance(found["steps"], list) or not isinstance(found["task"], str):
+                raise ValueError("no steps or no task")
+            Settings.from_dict(found["settings"])
+            return found
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.folder} holds no run.json, expected a folder that rlct trace wrote"
+            ) from error
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{path} is not what rlct trace writes ({error}): run the same rlct trace again"
+            ) from error
+
+    def points(self) -> Iterator[tuple[int, Estimate, dict[str, float]]]:
+        """Yield (step, estimate, metadata) of what is finished, by step.
+
+        Raises:
+            InputError: a finished estimate cannot be read.
+        """
+        wanted = set(self.record()["steps"])
+        for path in self._files(".fingerprint"):
+            step = int(path.stem)
+            if step not in wanted:
+                continue
+            try:
+                metadata = dict(self._mark(step)["metadata"])
+                estimate = Estimate.load(self._path(step))
+            except (OSError, ValueError, LookupError, TypeError, InputError) as error:
+                raise InputError(
+                    f"step {step} of {self.folder} cannot be read ({error}): run the same rlct "
+                    "trace again, which computes it anew"
+                ) from error
+            yield step, estimate, metadata
+
+    def skipped(self) -> dict[int, str]:
+        """Return step → sentence for what could not be estimated."""
+        wanted = set(self.record()["steps"])
+        found = {int(path.stem): path for path in self._files(".skipped")}
+        return {
+            step: json.loads(path.read_text()) for step, path in found.items() if step in wanted
+        }
+
+    def _files(self, ending: str) -> list[Path]:
+        found = (self.folder / "estimates").glob(f"[0-9]*{ending}")
+        return sorted(found, key=lambda path: int(path.stem))
+
+    def _mark(self, step: int) -> dict[str, Any]:
+        return json.loads(self._path(step).with_suffix(".fingerprint").read_text())
 
     def describe(self, task: Task, settings: Settings, steps: list[int]) -> None:
         """Write ``run.json``: resolved settings, versions, what was sampled."""

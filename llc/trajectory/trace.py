@@ -99,9 +99,11 @@ def trace(
             if isinstance(result, Estimate):
                 done[job.step] = result
                 if folder is not None:
-                    folder.keep(job.step, marks[job.step], result)
+                    folder.keep(job.step, marks[job.step], result, job.metadata)
             else:
                 skipped[job.step] = str(result)
+                if folder is not None:
+                    folder.skip(job.step, str(result))
             watch(job.step, done.get(job.step))
     if not done:
         raise InputError(f"no checkpoint could be estimated; step {jobs[0].step}: "

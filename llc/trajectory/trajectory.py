@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from llc.diagnostics import Array
+from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.files import write_whole
 from llc.settings import Settings
+from llc.trajectory.store import RunFolder
 
 __all__ = ["Point", "Trajectory"]
 
@@ -81,6 +83,33 @@ class Trajectory:
         ends = [point.estimate.interval(probability) for point in self.points]
         low, high = zip(*ends, strict=True)
         return np.array(low), np.array(high)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Trajectory":
+        """Read a run folder as `llc.trace` wrote it, or as far as it has got.
+
+        Args:
+            folder: with ``run.json`` and ``estimates/``.
+
+        Returns:
+            The trajectory: what is finished as points, by step, with the metadata kept beside it.
+
+        Raises:
+            InputError: no such folder, no run in it, nothing finished yet, or a file that cannot be
+                read.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder, expected one that rlct trace wrote")
+        kept = RunFolder(folder)
+        record = kept.record()
+        points = tuple(Point(*found) for found in kept.points())
+        if not points:
+            raise InputError(
+                f"{folder} holds no finished estimate yet: run the same rlct trace to its end"
+            )
+        settings = Settings.from_dict(record["settings"])
+        return cls(record["task"], settings, points, kept.skipped())
 
     def to_csv(self, path: str | Path) -> Path:
         """Write one row a checkpoint: step, estimate, verdict, metadata."""
