@@ -50,17 +50,17 @@ class RankTime:
 
     Attributes:
         rank: the rank reached, from 1 on.
-        start: first step at 2 %.
-        half: first step at half.
-        end: first step at 98 %.
+        start: step at 2 %, from which on it stays above until half.
+        half: first step at half; None where training ended before.
+        end: first step at 98 %; None where training ended before.
         before: λ of the rank below.
         after: λ of this rank.
     """
 
     rank: int
     start: int
-    half: int
-    end: int
+    half: int | None
+    end: int | None
     before: Fraction
     after: Fraction
 
@@ -110,7 +110,7 @@ def train(
 
     Beside the weights are saved ``train_loss``, ``rank``, ``exact_llc`` and ``weight_norm``; the
     first is the loss of `task`. Deterministic in its arguments; global random state is neither read
-    nor changed. Weights start as N(0, s²) with s = 1e-4 for two layers and 0.01 for more, since
+    nor changed. Weights start as N(0, s²) with s = 1e-4 for two layers and 0.05 for more, since
     deeper nets leave zero as a power of time, not exponentially.
 
     Args:
@@ -174,7 +174,7 @@ def rank_times(
 ) -> list[RankTime]:
     """Train again, without writing, and note when each rank was learned.
 
-    Ranks that are not finished within the steps are left out.
+    Ranks that have not begun within the steps are left out.
 
     Raises:
         InputError: as for `train`.
@@ -186,12 +186,14 @@ def rank_times(
         learned = _learned(layers, teacher)
         for share, when in reached.items():
             when[(when < 0) & (learned >= share)] = step
+        # Earlier ranks pass small shares of later directions on their way.
+        reached[SHARES[0]][(learned < SHARES[0]) & (reached[SHARES[1]] < 0)] = -1
+    times = [[int(when[r]) if when[r] >= 0 else None for when in reached.values()] for r in range(ranks)]
     return [
-        RankTime(r + 1, *(int(reached[share][r]) for share in SHARES),
-                 exact_llc(widths, r), exact_llc(widths, r + 1))
-        for r in range(ranks)
-        if reached[SHARES[-1]][r] >= 0
-    ]  # fmt: skip
+        RankTime(r + 1, start, half, end, exact_llc(widths, r), exact_llc(widths, r + 1))
+        for r, (start, half, end) in enumerate(times)
+        if start is not None
+    ]
 
 
 def _teacher(widths: Sequence[int], values: Sequence[float] | None) -> tuple[tuple[int, ...], Array]:
@@ -213,7 +215,7 @@ def _teacher(widths: Sequence[int], values: Sequence[float] | None) -> tuple[tup
 
 def _initial(widths: Sequence[int], seed: int) -> list[Array]:
     rng = np.random.default_rng(stream_seed(seed, "initialisation", 0))
-    scale = 1e-4 if len(widths) == 3 else 0.01
+    scale = 1e-4 if len(widths) == 3 else 0.05
     return [scale * rng.normal(size=(out, into)) for into, out in pairwise(widths)]
 
 
