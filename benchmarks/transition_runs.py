@@ -70,7 +70,11 @@ def bottleneck(out: Path, net: Net, seed: int) -> llc.Trajectory:
     folder = out / net.name / str(seed)
     if not (folder / "checkpoints").exists():
         linear_net.train(
-            folder / "checkpoints", widths=net.widths, steps=net.steps, save_at=net.save_at, seed=seed
+            folder / "checkpoints",
+            widths=net.widths,
+            steps=net.steps,
+            save_at=net.save_at,
+            seed=seed,
         )
     return sampled(folder, net, seed, net.settings)
 

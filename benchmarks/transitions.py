@@ -27,6 +27,7 @@ class Truth:
     low: float
     high: float
     jump: float
+    half: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def bottleneck_case(kind: str, net: transition_runs.Net, seed: int, run: llc.Tra
     """Windows of rank times, as far as the checkpoints resolve them.
 
     A window reaches to the last checkpoint before it and the first after it; ranks with no
-    checkpoint between their windows are one jump.
+    checkpoint between their half-times are one jump.
     """
     truths, unsettled = [], []
     for r in linear_net.rank_times(net.widths, steps=net.steps, seed=seed):
@@ -67,13 +68,12 @@ def bottleneck_case(kind: str, net: transition_runs.Net, seed: int, run: llc.Tra
             unsettled.append((low, run.steps[-1]))
             continue
         high = min((s for s in run.steps if s >= r.end), default=run.steps[-1])
-        truths.append(Truth(low, high, float(r.after - r.before)))
-    truths.sort(key=lambda t: t.low)
+        truths.append(Truth(low, high, float(r.after - r.before), r.half))
     merged: list[Truth] = []
     for truth in truths:
-        if merged and truth.low < merged[-1].high:
+        if merged and not any(merged[-1].half <= s < truth.half for s in run.steps):
             last = merged.pop()
-            truth = Truth(last.low, max(last.high, truth.high), last.jump + truth.jump)
+            truth = Truth(last.low, truth.high, last.jump + truth.jump, truth.half)
         merged.append(truth)
     return Case(kind, run.steps, run.llc, run.mcse, merged, unsettled, run)
 
@@ -118,7 +118,9 @@ def slope_rule(threshold: float) -> Detector:
         x = np.log(case.steps)
         fit = smooth(x, case.llc, case.mcse**2, scale_of(case.llc, case.mcse**2))
         steep = np.abs(fit.slope)
-        tops = [i for i in argrelmax(steep, mode="clip")[0] if steep[i] > threshold * fit.slope_sd[i]]
+        tops = [
+            i for i in argrelmax(steep, mode="clip")[0] if steep[i] > threshold * fit.slope_sd[i]
+        ]
         floors = [0, *(a + int(np.argmin(steep[a:b])) for a, b in zip(tops, tops[1:])), len(x) - 1]
         heights = np.diff(fit.mean[floors]) if tops else []
         return [Found(case.steps[i], h) for i, h in zip(tops, heights, strict=True)]
@@ -152,7 +154,12 @@ def score(cases: list[Case], detect: Detector, verbose: bool = False) -> dict[st
     scores: dict[str, Score] = defaultdict(lambda: Score(errors=[]))
     for number, case in enumerate(cases):
         found = detect(case)
-        cost = np.array([[0 if t.low <= f.step <= t.high and f.jump * t.jump > 0 else 1 for t in case.truths] for f in found])
+        cost = np.array(
+            [
+                [0 if t.low <= f.step <= t.high and f.jump * t.jump > 0 else 1 for t in case.truths]
+                for f in found
+            ]
+        )
         rows, columns = linear_sum_assignment(cost) if cost.size else ((), ())
         pairs = [(i, j) for i, j in zip(rows, columns) if cost[i, j] == 0]
         extra = [f for i, f in enumerate(found) if i not in {i for i, _ in pairs}]

@@ -22,11 +22,21 @@ from numpy.typing import NDArray
 from llc.diagnostics import Array
 from llc.errors import InputError
 
-__all__ = ["SHORTEST", "Scale", "Segmentation", "evidence", "level", "plateau_cost", "scale_of", "segment"]
+__all__ = [
+    "SHORTEST",
+    "Scale",
+    "Segmentation",
+    "evidence",
+    "level",
+    "plateau_cost",
+    "scale_of",
+    "segment",
+]
 
 SHORTEST = 2
 """Fewest points of a plateau: one point alone cannot be told from a point of a transition."""
 SIZES = 12
+PRICE = 2.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ def scale_of(values: Array, variances: Array, price: float | None = None) -> Sca
     Args:
         values: y, shape ``(points,)``.
         variances: squared standard errors, same shape.
-        price: −ln p; ln N unless given, one transition expected anywhere.
+        price: −ln p; 2 unless given.
 
     Raises:
         InputError: as for `segment`.
@@ -75,7 +85,7 @@ def scale_of(values: Array, variances: Array, price: float | None = None) -> Sca
     y, v = _checked(values, variances)
     floor = float(np.sqrt(np.median(v)))
     spread = max(float(y.std()), 3 * floor)
-    return Scale(float(y.mean()), spread, floor, math.log(len(y)) if price is None else price)
+    return Scale(float(y.mean()), spread, floor, PRICE if price is None else price)
 
 
 def segment(values: Array, variances: Array, scale: Scale | None = None) -> Segmentation:
@@ -150,8 +160,8 @@ def _checked(values: Array, variances: Array) -> tuple[Array, Array]:
     y, v = np.asarray(values, float), np.asarray(variances, float)
     if y.ndim != 1 or y.shape != v.shape or len(y) < SHORTEST:
         raise InputError(
-            f"values have shape {y.shape} and variances {v.shape}, expected one and the same number "
-            f"of points, at least {SHORTEST}"
+            f"values have shape {y.shape} and variances {v.shape}, expected one and the same "
+            f"number of points, at least {SHORTEST}"
         )
     if not (np.isfinite(y).all() and np.isfinite(v).all() and (v > 0).all()):
         raise InputError("values or variances are not finite, or a variance is not positive")
@@ -176,9 +186,7 @@ def _tables(y: Array, v: Array, scale: Scale) -> _Tables:
     weight, pull = sums(1 / v), sums(z / v)
     shrink = 1 + scale.spread**2 * np.maximum(weight, 0)
     plateau = 0.5 * (
-        sums(np.log(2 * np.pi * v) + z**2 / v)
-        + np.log(shrink)
-        - scale.spread**2 * pull**2 / shrink
+        sums(np.log(2 * np.pi * v) + z**2 / v) + np.log(shrink) - scale.spread**2 * pull**2 / shrink
     )
     # A curve that begins in transition has its first point anywhere, and moves both ways alike.
     wide = scale.spread**2 + v[0]

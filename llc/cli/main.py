@@ -16,7 +16,7 @@ from llc.errors import InputError
 
 __all__ = ["main"]
 
-COMMANDS = ("estimate", "calibrate", "demo", "scale", "validate")
+COMMANDS = ("estimate", "calibrate", "demo", "scale", "transitions", "validate")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -56,7 +56,7 @@ def _main(arguments: list[str]) -> int:
 
 def _run(options: object) -> int:
     """Dispatch; each command's module is imported only when it runs."""
-    from llc.cli.options import Calibrate, Demo, Estimate, Scale, Validate
+    from llc.cli.options import Calibrate, Demo, Estimate, Scale, Transitions, Validate
 
     if isinstance(options, Estimate):
         from llc.cli import estimate
@@ -70,6 +70,10 @@ def _run(options: object) -> int:
         from llc.cli import scale
 
         return scale.run(options)
+    if isinstance(options, Transitions):
+        from llc.cli import transitions
+
+        return transitions.run(options)
     if isinstance(options, Validate):
         from llc.cli import validate
 

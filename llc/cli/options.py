@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["Calibrate", "Command", "Demo", "Estimate", "Sampled", "Scale", "Validate"]
+__all__ = [
+    "Calibrate",
+    "Command",
+    "Demo",
+    "Estimate",
+    "Sampled",
+    "Scale",
+    "Transitions",
+    "Validate",
+]
 
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
@@ -214,10 +223,33 @@ class Validate:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Transitions:
+    """Find abrupt changes of the LLC over a run, or say that a smooth curve explains it better.
+
+    Each has a step with its interval, a height with its error, a direction, and the share of
+    resampled chains in which it is found. Also written to transitions.json in the run folder.
+    """
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder, as rlct trace or a demo wrote it."""
+    resamples: int = 200
+    """Resamples of the chains, for intervals and standard errors."""
+    seed: int = 0
+    """Seeds the resampling."""
+    keep_failed: bool = False
+    """Believe checkpoints whose verdict is fail like the others."""
+    json: bool = False
+    """Print JSON instead of the table."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]
+    | Annotated[Transitions, tyro.conf.subcommand("transitions")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]
 )

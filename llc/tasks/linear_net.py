@@ -188,7 +188,9 @@ def rank_times(
             when[(when < 0) & (learned >= share)] = step
         # Earlier ranks pass small shares of later directions on their way.
         reached[SHARES[0]][(learned < SHARES[0]) & (reached[SHARES[1]] < 0)] = -1
-    times = [[int(when[r]) if when[r] >= 0 else None for when in reached.values()] for r in range(ranks)]
+    times = [
+        [int(when[r]) if when[r] >= 0 else None for when in reached.values()] for r in range(ranks)
+    ]
     return [
         RankTime(r + 1, start, half, end, exact_llc(widths, r), exact_llc(widths, r + 1))
         for r, (start, half, end) in enumerate(times)
@@ -196,7 +198,9 @@ def rank_times(
     ]
 
 
-def _teacher(widths: Sequence[int], values: Sequence[float] | None) -> tuple[tuple[int, ...], Array]:
+def _teacher(
+    widths: Sequence[int], values: Sequence[float] | None
+) -> tuple[tuple[int, ...], Array]:
     """Check sizes; return them with T, shape (outputs, inputs)."""
     sizes = tuple(formulas.whole(f"widths[{i}]", width, 1) for i, width in enumerate(widths))
     if len(sizes) < 3:
@@ -241,12 +245,22 @@ def _descend(
 
 
 def _learned(layers: Sequence[Array], teacher: Array) -> Array:
-    """Share of each direction of T that the product has, (ranks,)."""
+    """Singular values of the product over those of T, (ranks,), the largest first.
+
+    Not those along the directions of T: with near ties a direction between two of them is learned
+    first.
+    """
     product = layers[0]
     for layer in layers[1:]:
         product = layer @ product
     wanted = np.diag(teacher)[np.diag(teacher) > 0]
-    return np.diag(product)[: len(wanted)] / wanted
+    # Through the narrowest layer would be cheaper still; this is enough for widths of a few tens.
+    values = np.sqrt(np.maximum(np.linalg.eigvalsh(_smaller_gram(product)), 0))
+    return values[::-1][: len(wanted)] / wanted
+
+
+def _smaller_gram(product: Array) -> Array:
+    return product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product
 
 
 def _save(folder: Path, step: int, layers: Sequence[Array], teacher: Array) -> None:

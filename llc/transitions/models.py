@@ -1,8 +1,8 @@
 """Three models of one curve on one scale: constant, smooth, jumps; which of them explains it.
 
-All share the errors v_i = σ_i² + τ²ȳ_i², ȳ_i the median of |y| over five neighbours: σ_i is what the
-estimate says, τ a relative jitter (real plateaus drift by a percent or so) that every model
-averages over the same few values of, small ones preferred. ln evidence is then comparable as it is.
+All share the errors v_i = σ_i² + τ²ȳ_i², ȳ_i the median of |y| over five neighbours: σ_i is what
+the estimate says, τ a relative jitter (real plateaus drift by a percent or so) that every model
+averages over the same few values of, small ones preferred. Log evidences then compare as they are.
 """
 
 from dataclasses import dataclass

@@ -35,7 +35,9 @@ def deviations(estimates: Sequence[Estimate], count: int, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     chains = max(e.trace.shape[0] for e in estimates)
     stretches = _stretches(estimates)
-    picked = rng.multinomial(chains * stretches, np.full(chains * stretches, 1 / chains / stretches), count)
+    picked = rng.multinomial(
+        chains * stretches, np.full(chains * stretches, 1 / chains / stretches), count
+    )
     picked = picked.reshape(count, chains, stretches).astype(float)
     columns = []
     for e in estimates:

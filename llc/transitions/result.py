@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llc.errors import InputError
+from llc.estimation.estimate import rounded
 from llc.files import write_whole
 
 __all__ = ["Kind", "Plateau", "Stage", "Transition", "Transitions", "Verdict"]
@@ -39,13 +40,12 @@ class Transition:
     support: float
 
     def __str__(self) -> str:
-        from llc.estimation.estimate import rounded
-
         number, error = rounded(self.jump, self.jump_se)
+        size = number.removeprefix("-") if self.kind == "down" else number
         low, high = self.interval
         return (
-            f"{self.kind} by {number.removeprefix('-') if self.kind == 'down' else number} ± {error} "
-            f"at step {self.step:.4g} ({low:.4g} to {high:.4g}), in {self.support:.0%} of resamples"
+            f"{self.kind} by {size} ± {error} at step {self.step:.4g} ({low:.4g} to {high:.4g}), "
+            f"in {self.support:.0%} of resamples"
         )
 
 
@@ -126,7 +126,7 @@ class Transitions(list[Transition]):
 
     @property
     def margin(self) -> float:
-        """ln evidence of jumps less that of the better of the two models without them."""
+        """Log evidence of jumps less that of the better of the two models without them."""
         return self.evidence["jumps"] - max(self.evidence["smooth"], self.evidence["constant"])
 
     def __str__(self) -> str:
@@ -139,7 +139,9 @@ class Transitions(list[Transition]):
         against = "a smooth curve" if other == "smooth" else "a constant"
         if self.verdict == "jumps":
             count = f"{len(self)} transition{'' if len(self) == 1 else 's'}"
-            return f"{count}; jumps explain the curve better than {against} by {self.margin:.1f} nats"
+            return (
+                f"{count}; jumps explain the curve better than {against} by {self.margin:.1f} nats"
+            )
         what = {"smooth": "a smooth curve", "constant": "a constant"}[self.verdict]
         if self.margin < 0:
             return f"no jumps: {what} explains it better by {-self.margin:.1f} nats"
@@ -186,7 +188,10 @@ class Transitions(list[Transition]):
     def from_dict(cls, values: Mapping[str, Any]) -> "Transitions":
         """Rebuild what `to_dict` returned."""
         return cls(
-            [Transition(**{**t, "interval": tuple(t["interval"])}) for t in values["transitions"]],
+            [
+                dataclasses.replace(Transition(**t), interval=tuple(t["interval"]))
+                for t in values["transitions"]
+            ],
             name=values["name"],
             verdict=values["verdict"],
             evidence=values["evidence"],
