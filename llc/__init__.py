@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llc.sweeps import Sweep, sweep
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
+    from llc.transitions import Transition, Transitions, find_transitions
     from llc.validation import Validation, validate
 
 # Loaded on first use: torch takes seconds to import, and `rlct --help` needs none of it.
@@ -45,12 +46,15 @@ _HOMES = {
     "Sweep": "llc.sweeps",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
+    "Transition": "llc.transitions",
+    "Transitions": "llc.transitions",
     "Validation": "llc.validation",
     "Verdict": "llc.estimation",
     "bracket": "llc.companions",
     "calibrate": "llc.calibration",
     "curvature": "llc.companions",
     "estimate": "llc.estimator",
+    "find_transitions": "llc.transitions",
     "load_weights": "llc.checkpoints",
     "scale_curve": "llc.scale",
     "singular_fluctuation": "llc.fluctuation",
@@ -71,12 +75,15 @@ __all__ = [
     "Sweep",
     "Task",
     "Trajectory",
+    "Transition",
+    "Transitions",
     "Validation",
     "Verdict",
     "bracket",
     "calibrate",
     "curvature",
     "estimate",
+    "find_transitions",
     "load_weights",
     "plot",
     "scale_curve",

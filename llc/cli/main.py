@@ -6,17 +6,21 @@ bad input, told in one sentence on standard error; 130 interrupted.
 
 import contextlib
 import difflib
+import importlib
 import io
 import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from llc.errors import InputError
 
 __all__ = ["main"]
 
-COMMANDS = ("estimate", "calibrate", "demo", "scale", "trace", "validate")
+COMMANDS = (
+    "estimate", "calibrate", "demo", "plot", "report", "scale", "trace", "transitions", "validate",
+)  # fmt: skip
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -54,34 +58,9 @@ def _main(arguments: list[str]) -> int:
         return 130
 
 
-def _run(options: object) -> int:
-    """Dispatch; each command's module is imported only when it runs."""
-    from llc.cli.options import Calibrate, Demo, Estimate, Scale, Trace, Validate
-
-    if isinstance(options, Estimate):
-        from llc.cli import estimate
-
-        return estimate.run(options)
-    if isinstance(options, Calibrate):
-        from llc.cli import calibrate
-
-        return calibrate.run(options)
-    if isinstance(options, Scale):
-        from llc.cli import scale
-
-        return scale.run(options)
-    if isinstance(options, Trace):
-        from llc.cli import trace
-
-        return trace.run(options)
-    if isinstance(options, Validate):
-        from llc.cli import validate
-
-        return validate.run(options)
-    assert isinstance(options, Demo)
-    from llc.cli import demo
-
-    return demo.run(options)
+def _run(options: Any) -> int:
+    """Dispatch; each command's module, named like its options, is imported only when it runs."""
+    return importlib.import_module(f"llc.cli.{type(options).__name__.lower()}").run(options)
 
 
 def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of options.py

@@ -11,10 +11,13 @@ __all__ = [
     "Command",
     "Demo",
     "Estimate",
+    "Plot",
+    "Report",
     "Sampled",
     "Sampling",
     "Scale",
     "Trace",
+    "Transitions",
     "Validate",
 ]
 
@@ -232,6 +235,45 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """Draw a figure of a run folder: PDF, SVG, PNG and the caption as text.
+
+    The trajectory shows transitions, learning curves and the prior-only null as far as they are
+    known.
+    """
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder, as rlct trace or a demo wrote it."""
+    figure: Literal["trajectory", "portrait", "dimension", "chains", "runs"] = "trajectory"
+    """LLC over training; against the loss; beside N_eff; one checkpoint's chains; several runs."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", aliases=["-o"])] = None
+    """File, its ending says which kind, or without one all three; in RUN/figures if left out."""
+    control: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")] = ()
+    """Other runs, drawn beside this one."""
+    step: OptionalInt = None
+    """Checkpoint of --figure chains; the last if left out."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run as one HTML page: figures, transitions, checkpoints, verdicts, settings.
+
+    It holds everything itself, reads without a network, and runs no script.
+    """
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder, as rlct trace or a demo wrote it."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", aliases=["-o"])] = None
+    """The page; RUN/report.html if left out."""
+    control: OptionalPath = None
+    """Another run, drawn beside this one."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Validate:
     """Estimate cases with known answers; print the table of what was found.
 
@@ -260,11 +302,36 @@ class Validate:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Transitions:
+    """Find abrupt changes of the LLC over a run, or say that a smooth curve explains it better.
+
+    Each has a step with its interval, a height with its error, a direction, and the share of
+    resampled chains in which it is found. Also written to transitions.json in the run folder.
+    """
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder, as rlct trace or a demo wrote it."""
+    resamples: int = 200
+    """Resamples of the chains, for intervals and standard errors."""
+    seed: int = 0
+    """Seeds the resampling."""
+    keep_failed: bool = False
+    """Believe checkpoints whose verdict is fail like the others."""
+    json: bool = False
+    """Print JSON instead of the table."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]
     | Annotated[Trace, tyro.conf.subcommand("trace")]
+    | Annotated[Transitions, tyro.conf.subcommand("transitions")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]
 )

@@ -1,0 +1,221 @@
+"""Scored on exact answers."""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import transition_nulls
+import transition_runs
+from scipy.optimize import linear_sum_assignment
+from scipy.signal import argrelmax
+
+import llc
+from llc.changepoints import scale_of
+from llc.smoothing import smooth
+from llc.tasks import linear_net
+from llc.transitions import find_in_curve
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A window in which the LLC changes, and by how much."""
+
+    low: float
+    high: float
+    jump: float
+    half: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a detector says: a step and a height."""
+
+    step: float
+    jump: float
+
+
+@dataclass
+class Case:
+    """A curve with its truths; detections inside ``unsettled`` count neither way."""
+
+    kind: str
+    steps: np.ndarray
+    llc: np.ndarray
+    mcse: np.ndarray
+    truths: list[Truth]
+    unsettled: list[tuple[float, float]]
+    trajectory: llc.Trajectory | None = None
+    parts: tuple | None = None
+
+
+Detector = Callable[[Case], list[Found]]
+
+
+def bottleneck_case(kind: str, net: transition_runs.Net, seed: int, run: llc.Trajectory) -> Case:
+    """Windows of rank times, as far as the checkpoints resolve them.
+
+    A window reaches to the last checkpoint before it and the first after it; ranks with no
+    checkpoint between their half-times are one jump.
+    """
+    truths, unsettled = [], []
+    for r in linear_net.rank_times(net.widths, steps=net.steps, seed=seed):
+        low = max((s for s in run.steps if s <= r.start), default=run.steps[0])
+        if r.end is None:
+            unsettled.append((low, run.steps[-1]))
+            continue
+        high = min((s for s in run.steps if s >= r.end), default=run.steps[-1])
+        truths.append(Truth(low, high, float(r.after - r.before), r.half))
+    merged: list[Truth] = []
+    for truth in truths:
+        if merged and not any(merged[-1].half <= s < truth.half for s in run.steps):
+            last = merged.pop()
+            truth = Truth(last.low, truth.high, last.jump + truth.jump, truth.half)
+        merged.append(truth)
+    return Case(kind, run.steps, run.llc, run.mcse, merged, unsettled, run)
+
+
+def ours(case: Case) -> list[Found]:
+    if case.trajectory is not None:
+        found = llc.find_transitions(case.trajectory)
+    else:
+        found = find_in_curve(*case.parts)
+    return [Found(t.step, t.jump) for t in found]
+
+
+def between(case: Case, ends: list[int]) -> list[Found]:
+    """Jumps at cuts before given indices, heights from the means of the pieces."""
+    cuts = [0, *ends, len(case.llc)]
+    means = [case.llc[a:b].mean() for a, b in zip(cuts, cuts[1:])]
+    middles = [np.sqrt(case.steps[i - 1] * case.steps[i]) for i in ends]
+    return [Found(m, b - a) for m, a, b in zip(middles, means, means[1:])]
+
+
+def pelt(penalty: float) -> Detector:
+    """ruptures' PELT with the l2 cost on y/σ, σ the median error, penalty in units of ln N."""
+
+    def detect(case: Case) -> list[Found]:
+        import ruptures
+
+        signal = case.llc / np.median(case.mcse)
+        cuts = ruptures.Pelt(model="l2", min_size=1, jump=1).fit(signal)
+        return between(case, cuts.predict(pen=penalty * np.log(len(signal)))[:-1])
+
+    return detect
+
+
+def slope_rule(threshold: float) -> Detector:
+    """Papers' rule: smooth by a Gaussian process in ln step; transitions are maxima of |slope|.
+
+    A maximum counts if it is so many posterior standard deviations from zero; the height is the
+    smooth curve's change between the neighbouring minima of |slope|.
+    """
+
+    def detect(case: Case) -> list[Found]:
+        x = np.log(case.steps)
+        fit = smooth(x, case.llc, case.mcse**2, scale_of(case.llc, case.mcse**2))
+        steep = np.abs(fit.slope)
+        tops = [
+            i for i in argrelmax(steep, mode="clip")[0] if steep[i] > threshold * fit.slope_sd[i]
+        ]
+        floors = [0, *(a + int(np.argmin(steep[a:b])) for a, b in zip(tops, tops[1:])), len(x) - 1]
+        heights = np.diff(fit.mean[floors]) if tops else []
+        return [Found(case.steps[i], h) for i, h in zip(tops, heights, strict=True)]
+
+    return detect
+
+
+@dataclass
+class Score:
+    """Counts over cases."""
+
+    hits: int = 0
+    missed: int = 0
+    false: int = 0
+    checkpoints: int = 0
+    errors: list[float] | None = None
+
+    def line(self) -> str:
+        precision = self.hits / max(self.hits + self.false, 1)
+        recall = self.hits / max(self.hits + self.missed, 1)
+        f1 = 2 * self.hits / max(2 * self.hits + self.false + self.missed, 1)
+        e = np.abs(self.errors or [np.nan])
+        return (
+            f"{self.hits + self.missed:>5} true {precision:>7.3f} {recall:>7.3f} {f1:>7.3f}   heights: "
+            f"median {np.median(e):>6.1%}, mean {np.mean(self.errors or [np.nan]):>+6.1%}, within 10 % "
+            f"{np.mean(e <= 0.1):>5.0%}"
+        )
+
+
+def score(cases: list[Case], detect: Detector, verbose: bool = False) -> dict[str, Score]:
+    scores: dict[str, Score] = defaultdict(lambda: Score(errors=[]))
+    for number, case in enumerate(cases):
+        found = detect(case)
+        cost = np.array(
+            [
+                [0 if t.low <= f.step <= t.high and f.jump * t.jump > 0 else 1 for t in case.truths]
+                for f in found
+            ]
+        )
+        rows, columns = linear_sum_assignment(cost) if cost.size else ((), ())
+        pairs = [(i, j) for i, j in zip(rows, columns) if cost[i, j] == 0]
+        extra = [f for i, f in enumerate(found) if i not in {i for i, _ in pairs}]
+        extra = [f for f in extra if not any(a <= f.step <= b for a, b in case.unsettled)]
+        errors = [found[i].jump / case.truths[j].jump - 1 for i, j in pairs]
+        for key in (case.kind, "all with jumps" if case.truths else "all without"):
+            s = scores[key]
+            s.hits += len(pairs)
+            s.missed += len(case.truths) - len(pairs)
+            s.false += len(extra)
+            s.checkpoints += len(case.steps)
+            s.errors += errors
+        lost = [t for j, t in enumerate(case.truths) if j not in {j for _, j in pairs}]
+        if verbose and (lost or extra):
+            print(f"  {case.kind} #{number}: missed {lost}, false {extra}", file=sys.stderr)
+    return scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/transitions"))
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--nulls", type=int, default=10)
+    parser.add_argument("--verbose", action="store_true")
+    given = parser.parse_args()
+    nets = {net.name: net for net in transition_runs.BOTTLENECKS}
+    cases = []
+    for name, seed, run in transition_runs.all_runs(given.out, given.seeds, given.nulls):
+        if name in nets:
+            cases.append(bottleneck_case(name, nets[name], seed, run))
+        else:
+            cases.append(Case(name, run.steps, run.llc, run.mcse, [], [], run))
+    for seed in range(given.nulls):
+        rng = np.random.default_rng(seed)
+        parts = transition_nulls.sample("grokking", 40, 0.007, 0.5, rng, 200)
+        cases.append(Case("grokking-like", *parts[:3], [], [], None, parts))
+    detectors = {"ours": ours, "PELT, penalty 2 ln N": pelt(2), "GP slope, 2 s.d.": slope_rule(2)}
+    for family, make, grid in (
+        ("PELT", pelt, (1, 2, 3, 5, 8, 12, 20, 35)),
+        ("GP slope", slope_rule, (1, 2, 3, 4, 6, 8, 12)),
+    ):
+        best = max(grid, key=lambda g: _f1(score(cases, make(g))["all with jumps"]))
+        detectors[f"{family}, {best:g} with hindsight"] = make(best)
+    for name, detect in detectors.items():
+        print(name)
+        for kind, s in score(cases, detect, given.verbose and name == "ours").items():
+            if s.hits + s.missed:
+                print(f"  {kind:<16}{s.line()}")
+            else:
+                print(f"  {kind:<16}{s.false:>5} false in {s.checkpoints} checkpoints: "
+                      f"{100 * s.false / s.checkpoints:.2f} per 100")  # fmt: skip
+
+
+def _f1(s: Score) -> float:
+    return 2 * s.hits / max(2 * s.hits + s.false + s.missed, 1)
+
+
+if __name__ == "__main__":
+    main()

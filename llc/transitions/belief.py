@@ -1,0 +1,86 @@
+"""Which estimates have a say in where transitions are, and how loud a one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llc.estimation import Estimate, Reason
+from llc.trajectory import Point
+
+__all__ = ["Believed", "believe"]
+
+DOUBT = 3.0
+MEANS_ELSE = {
+    Reason.NEGATIVE, Reason.STEP_TOO_LARGE, Reason.HEATED, Reason.ALL_DIVERGED,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Believed:
+    """Checkpoints that have a say.
+
+    Attributes:
+        points: those kept, in order.
+        errors: standard errors to use for them.
+        left_out: step → sentence.
+        doubted: step → sentence; kept, with errors three times as large.
+    """
+
+    points: tuple[Point, ...]
+    errors: tuple[float, ...]
+    left_out: dict[int, str]
+    doubted: dict[int, str]
+
+
+def believe(points: Sequence[Point], keep_failed: bool) -> Believed:
+    """Sort checkpoints by their verdicts.
+
+    A failed one whose number means something else is left out; one that has not converged, or was
+    sampled above chance, is kept with three times the larger of its Monte-Carlo and total error.
+    """
+    kept, errors = [], []
+    left_out: dict[int, str] = {}
+    doubted: dict[int, str] = {}
+    for point in points:
+        e = point.estimate
+        doubt = None if keep_failed else _doubt(e)
+        if not (np.isfinite(e.llc) and np.isfinite(e.mcse)):
+            left_out[point.step] = "not measured"
+            continue
+        if doubt is not None and set(e.verdict.reasons) & MEANS_ELSE:
+            left_out[point.step] = doubt
+            continue
+        if doubt is not None:
+            doubted[point.step] = doubt
+        kept.append(point)
+        errors.append(e.mcse if doubt is None else DOUBT * max(e.mcse, e.errors.total))
+    return Believed(tuple(kept), tuple(errors), left_out, doubted)
+
+
+def _doubt(e: Estimate) -> str | None:
+    """Why an estimate failed, or None."""
+    if e.verdict.status != "fail":
+        return None
+    reasons = dict(zip(e.verdict.reasons, e.verdict.sentences, strict=True))
+    if _nothing_to_leave(e):
+        reasons.pop(Reason.ABOVE_CHANCE, None)
+        # What is left may only have been a warning, and does not say which it was.
+        if not set(reasons) & MEANS_ELSE and not _unconverged(e):
+            return None
+    return f"verdict fail: {next(iter(reasons.values())).partition(':')[0]}"
+
+
+def _unconverged(e: Estimate) -> bool:
+    """Whether the verdict fails for want of convergence: its own limits."""
+    return abs(e.virial - 1) > 0.1 or e.rhat > 1.2 or not e.ess >= 10
+
+
+def _nothing_to_leave(e: Estimate) -> bool:
+    """Whether a loss above chance says nothing, nβ·chance being below one nat.
+
+    Towards its own outputs a checkpoint that still ignores its inputs is as good as a blind guess,
+    and any chain is above that.
+    """
+    chance = e.chance if e.settings.behavioural else None
+    return chance is not None and (e.settings.n_beta or 0.0) * chance < 1

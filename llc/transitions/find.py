@@ -1,0 +1,164 @@
+"""From a trajectory to its transitions: fit, compare, resample, sift."""
+
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llc.diagnostics import Array
+from llc.errors import InputError
+from llc.smoothing import Smooth
+from llc.trajectory import Trajectory
+from llc.transitions.belief import believe
+from llc.transitions.gaps import describe, sift, transitions
+from llc.transitions.models import fit
+from llc.transitions.resampling import deviations
+from llc.transitions.result import Stage, Transitions, Verdict
+
+__all__ = ["FEWEST", "MARGIN", "find_in_curve", "find_transitions"]
+
+FEWEST = 6
+MARGIN = 5.0
+RESAMPLES = 200
+
+
+def find_transitions(
+    trajectory: Trajectory, *, resamples: int = RESAMPLES, seed: int = 0, keep_failed: bool = False
+) -> Transitions:
+    """Find abrupt changes of the LLC over training, or say that there are none.
+
+    The curve is fitted by plateaus joined by transitions, by a smooth curve in ln step, and by a
+    constant (`llc.changepoints`, `llc.smoothing`); jumps are reported only where their evidence
+    beats both others by 5 nats and their height is four standard errors, limits set on simulated
+    curves without jumps (docs/transitions.md). It is the LLC itself that is fitted, not its
+    logarithm: increments of λ add up, and an estimate may be zero or negative.
+
+    Args:
+        trajectory: what `llc.trace` returned.
+        resamples: of the chains, the same at every checkpoint, for intervals and standard errors.
+        seed: of the resampling.
+        keep_failed: give checkpoints whose verdict is fail a full say. Without it those whose
+            number means something else (negative, step or heat too large) are left out; those
+            that have not converged, or sampled above chance, are held for three times less certain
+            than they say, and no plateau rests on such checkpoints alone.
+
+    Raises:
+        InputError: fewer than six checkpoints that can be used.
+    """
+    heard = believe(trajectory.points, keep_failed)
+    if len(heard.points) < FEWEST:
+        lost = [f"; step {step} is left out, {why}" for step, why in heard.left_out.items()]
+        raise InputError(
+            f"{trajectory.name} has {len(heard.points)} checkpoints to use, expected at least "
+            f"{FEWEST}{''.join(lost[:1])}"
+        )
+    estimates = [point.estimate for point in heard.points]
+    own, errors = np.array([e.mcse for e in estimates]), np.array(heard.errors)
+    louder = np.divide(errors, own, out=np.ones_like(own), where=own > 0)
+    return find_in_curve(
+        np.array([point.step for point in heard.points], float),
+        np.array([e.llc for e in estimates]),
+        errors,
+        deviations(estimates, resamples, seed) * louder,
+        doubtful=np.array([point.step in heard.doubted for point in heard.points]),
+        name=trajectory.name,
+        left_out=heard.left_out,
+        doubted=heard.doubted,
+    )
+
+
+def find_in_curve(
+    steps: Array,
+    values: Array,
+    errors: Array,
+    resampled: Array | None = None,
+    *,
+    doubtful: NDArray[np.bool_] | None = None,
+    name: str = "curve",
+    left_out: dict[int, str] | None = None,
+    doubted: dict[int, str] | None = None,
+) -> Transitions:
+    """Find transitions in a curve that came from anywhere.
+
+    Args:
+        steps: rising, at least 0, shape ``(points,)``.
+        values: LLC, same shape.
+        errors: its standard errors, same shape.
+        resampled: deviations by resampling, shape ``(resamples, points)``; independent normal ones
+            of the errors' size unless given.
+        doubtful: points on which alone no plateau may rest.
+        name: for messages.
+        left_out: passed on to the result.
+        doubted: passed on to the result.
+
+    Raises:
+        InputError: fewer than six points, steps that do not rise, or values that are not finite.
+    """
+    steps, values, errors = (np.asarray(a, float) for a in (steps, values, errors))
+    _check(steps, values, errors)
+    # An error of zero would give one point all the say.
+    floor = max(1e-3 * float(np.median(errors)), 1e-6 * float(np.abs(values).max()), 1e-12)
+    errors = np.maximum(errors, floor)
+    if resampled is None:
+        resampled = errors * np.random.default_rng(0).standard_normal((RESAMPLES, len(steps)))
+    places = np.log(np.maximum(steps, _first_place(steps)))
+    fitted = fit(places, values, errors)
+    sound = np.full(len(steps), True) if doubtful is None else ~doubtful
+    plateaus = sift(fitted, values, resampled, sound)
+    found = transitions(fitted, places, values, errors, resampled, plateaus)
+    ahead = fitted.evidence["jumps"] - max(fitted.evidence["smooth"], fitted.evidence["constant"])
+    verdict: Verdict = "jumps"
+    if ahead < MARGIN or not found:
+        smooth_ahead = fitted.evidence["smooth"] - fitted.evidence["constant"]
+        verdict = "smooth" if smooth_ahead > 0 else "constant"
+        found, plateaus = [], []
+    return Transitions(
+        found,
+        name=name,
+        verdict=verdict,
+        evidence=fitted.evidence,
+        plateaus=tuple(describe(p, steps, values, fitted, resampled) for p in plateaus),
+        stages=_stages(steps, fitted.smooth),
+        curve=_curve(steps, fitted.smooth),
+        jitter=fitted.jitter,
+        left_out=left_out,
+        doubted=doubted,
+    )
+
+
+def _check(steps: Array, values: Array, errors: Array) -> None:
+    if steps.ndim != 1 or not steps.shape == values.shape == errors.shape or len(steps) < FEWEST:
+        raise InputError(
+            f"steps, values and errors have shapes {steps.shape}, {values.shape} and "
+            f"{errors.shape}, expected one and the same number of points, at least {FEWEST}"
+        )
+    if not (np.diff(steps) > 0).all() or steps[0] < 0:
+        raise InputError("steps do not rise from 0 or more: sort them, each once")
+    if not (np.isfinite(values).all() and np.isfinite(errors).all() and (errors >= 0).all()):
+        raise InputError("values or errors are not finite: leave those points out")
+
+
+def _first_place(steps: Array) -> float:
+    """Where step 0 goes in ln step: as far below the first step as that is below the second."""
+    if steps[0] > 0:
+        return float(steps[0])
+    return float(steps[1] ** 2 / steps[2])
+
+
+def _stages(steps: Array, curve: Smooth) -> tuple[Stage, ...]:
+    """Cut the smooth curve where its slope vanishes."""
+    sign = np.where(np.abs(curve.slope) > 2 * curve.slope_sd, np.sign(curve.slope), 0)
+    cuts = [0, *(np.flatnonzero(np.diff(sign)) + 1), len(sign)]
+    names: dict[int, Literal["rising", "falling", "flat"]]
+    names = {1: "rising", -1: "falling", 0: "flat"}
+    return tuple(
+        Stage(float(steps[a]), float(steps[min(b, len(steps) - 1)]), names[int(sign[a])])
+        for a, b in pairwise(cuts)
+    )
+
+
+def _curve(steps: Array, curve: Smooth) -> dict[str, list[float]]:
+    columns = {"step": steps, "mean": curve.mean, "sd": curve.sd}
+    columns |= {"slope": curve.slope, "slope_sd": curve.slope_sd}
+    return {name: [float(x) for x in column] for name, column in columns.items()}
