@@ -55,6 +55,7 @@ class Objective:
         data: the task's, on the device; None for a potential.
         size: n, number of examples; None for a potential.
         chance: loss of a guess blind to the inputs, or None where unknown.
+        task_chance: the same of the task's own targets, which a behavioural loss replaces.
         baseline: the loss at w*.
         local_rise: rise of the loss up to which chains count as local, or None where unknown.
         alike: share of what the loss averages over that looks like padding, and what it is.
@@ -97,6 +98,7 @@ class Objective:
         self.layout = Layout.of(params)
         self.centre = self.layout.flatten(params)
         self._check_twice()
+        self.task_chance = self._chance()
         if behavioural:
             self._use_own_outputs()
         self.chance = self._chance()

@@ -59,6 +59,7 @@ class LossSurface:
         size: n, number of examples, or None for a potential.
         baseline: L(w*), over all data.
         chance: loss of a guess blind to the inputs, or None where unknown.
+        task_chance: the same of the task's own targets, which a behavioural loss replaces.
         local_rise: rise of the loss up to which chains count as local, or None where unknown.
         alike: share of what the loss averages over that looks like padding, and what it is.
         vectorised: whether chains can be evaluated in one `torch.func.vmap` call; some models
@@ -91,6 +92,7 @@ class LossSurface:
         self.size = self._objective.size
         self.baseline = self._objective.baseline.mean
         self.chance = self._objective.chance
+        self.task_chance = self._objective.task_chance
         self.local_rise = self._objective.local_rise
         self.alike = self._objective.alike
         self.copies = 1

@@ -239,7 +239,7 @@ def test_estimate_comes_back_whole(tmp_path):
     assert (loaded.verdict, loaded.settings) == (kept.verdict, kept.settings)
     assert str(loaded) == str(kept)
     assert loaded.trace.shape == (1, 60)
-    for name in ("trace", "virial_trace"):
+    for name in ("trace", "burn_in_trace", "virial_trace"):
         assert np.array_equal(getattr(loaded, name), getattr(kept, name))
     assert (loaded.chain_virials, loaded.diverged) == (kept.chain_virials, kept.diverged)
 

@@ -171,18 +171,25 @@ class Trace(Sampling):
 
 @dataclass(frozen=True)
 class Demo:
-    """Train a network that groks, chart its LLC over training, with null and control."""
+    """Train a small network, estimate every checkpoint, chart and report.
 
-    name: Annotated[tyro.conf.Positional[Literal["grokking"]], tyro.conf.arg(metavar="grokking")]
+    A network that groks modular addition, with a random-label control; or a linear net through a
+    bottleneck, whose every rank has a known LLC.
+    """
+
+    name: Annotated[
+        tyro.conf.Positional[Literal["grokking", "linear-net"]],
+        tyro.conf.arg(metavar="grokking|linear-net"),
+    ]
     """Which demo."""
-    out: Path = Path("runs/grokking")
-    """Run folder; what is already there is reused."""
+    out: OptionalPath = None
+    """Run folder, runs/NAME if left out; what is already there is reused."""
     seed: int = 0
     """Seeds data, initialisation, batches and chains."""
-    steps: int = 40_000
-    """Training steps."""
+    steps: OptionalInt = None
+    """Training steps; the demo's own if left out."""
     prime: int = 53
-    """Addition modulo this number."""
+    """Addition modulo this number; grokking alone."""
     workers: OptionalInt = None
     """Processes; one a core, eight at most, if left out."""
     debug: bool = False

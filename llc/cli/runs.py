@@ -1,4 +1,4 @@
-"""A run folder as figures and page need it: trajectory, and its transitions if any can be sought."""
+"""A run folder as figures and page need it: trajectory, and its transitions if there can be any."""
 
 import json
 from pathlib import Path

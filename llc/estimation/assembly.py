@@ -111,6 +111,7 @@ def assemble(
         facts
         | {
             "heat_bound": samples.heat_bound,
+            "task_chance": surface.task_chance,
             "alike": surface.alike[0],
             "alike_what": surface.alike[1],
             "stiffness_aim": samples.stiffness_aim,

@@ -19,7 +19,7 @@ from llc.estimation.verdict import Reason, Verdict
 from llc.files import write_whole
 from llc.settings import Settings
 
-__all__ = ["Estimate", "rounded"]
+__all__ = ["TRACES", "Estimate", "rounded"]
 
 TRACES = ("trace", "burn_in_trace", "virial_trace")
 

@@ -152,11 +152,17 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
 
 
 def _above_chance(f: Mapping[str, Any]) -> bool:
-    """A checkpoint that is itself near chance is not accused of having left the model."""
+    """A checkpoint that is itself near chance is not accused of having left the model.
+
+    Whether a rise is small is told by what there is to be learnt: a model whose outputs do not
+    depend on the inputs yet has a chance of zero under its behavioural loss.
+    """
     chance = f["chance"]
     if chance is None:
         return False
-    return f["sampled_loss"] > chance and f["sampled_loss"] - f["baseline"] > 0.1 * chance
+    learnable = chance if f["task_chance"] is None else max(chance, f["task_chance"])
+    rise = f["sampled_loss"] - f["baseline"]
+    return f["sampled_loss"] > chance and rise > 0.1 * learnable
 
 
 def _evidence(f: Mapping[str, Any]) -> str:

@@ -37,11 +37,13 @@ def trajectory(
         control: a second run to hold it against: one that should show no change.
         transitions: what `llc.find_transitions` returned: shaded intervals with their heights, or
             a line that says that there are none.
-        exact: step → λ where it is known, drawn as stairs.
+        exact: step → λ where it is known, drawn as stairs; the metadata's ``exact_llc`` unless
+            given.
 
     Returns:
         The figure, or ``ax`` if it was given.
     """
+    exact = _known(result) if exact is None else exact
     if ax is not None:
         _draw_llc(ax, result, control, transitions, exact)
         return ax
@@ -90,6 +92,12 @@ def _draw_llc(
         _draw_transitions(ax, transitions)
     # Below the axis: over a whole run the curves cross every corner of the panel.
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
+
+
+def _known(result: "Trajectory") -> dict[float, float]:
+    """λ from the checkpoints' metadata, where they say it."""
+    values = result.column("exact_llc")
+    return {s: v for s, v in zip(result.steps, values, strict=True) if np.isfinite(v)}
 
 
 def _spans(result: "Trajectory", control: "Trajectory | None") -> bool:
@@ -158,6 +166,9 @@ def _draw_curves(ax: Any, result: "Trajectory", losses: list[str], accuracies: l
         ax.plot(result.steps, values, color=colour, label=name.replace("_", " "))
     if losses and all((_finite(result.column(n)) > 0).all() for n in losses):
         ax.set_yscale("log")
+        # A loss that goes to zero would fill the panel with decades of rounding.
+        top = max(_finite(result.column(n)).max() for n in losses)
+        ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-8 * top))
     if losses:
         ax.set_ylabel("loss")
     handles, labels = ax.get_legend_handles_labels()

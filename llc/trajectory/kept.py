@@ -2,57 +2,43 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
-from llc.diagnostics import Array
 from llc.estimation import Estimate
+from llc.estimation.estimate import TRACES
 
 __all__ = ["TRACES", "KeptEstimate"]
 
-TRACES = ("trace", "virial_trace")
+
+def _on_disk(name: str) -> Any:
+    """A field that is read from the file its estimate came from, each time anew."""
+
+    def read(self: Any) -> Any:
+        held = vars(self)[f"_{name}"]
+        return getattr(Estimate.load(held), name) if isinstance(held, Path) else held
+
+    def write(self: Any, value: Any) -> None:
+        vars(self)[f"_{name}"] = value
+
+    return property(read, write, doc=f"``{name}`` of `llc.Estimate`; InputError if it is gone.")
 
 
 class KeptEstimate(Estimate):
-    """An `llc.Estimate` that reads ``trace`` and ``virial_trace`` from its file, each time anew.
+    """An `llc.Estimate` that reads its traces from its file, each time anew.
 
     A trajectory of a thousand checkpoints would otherwise hold every draw of every chain.
     """
 
+    trace = _on_disk("trace")
+    burn_in_trace = _on_disk("burn_in_trace")
+    virial_trace = _on_disk("virial_trace")
+
     @classmethod
     def of(cls, estimate: Estimate, path: Path) -> "KeptEstimate":
         """Return the same estimate, without its traces, which ``path`` keeps."""
-        values = {f.name: getattr(estimate, f.name) for f in dataclasses.fields(Estimate)
-                  if f.name not in TRACES}  # fmt: skip
-        return cls(**values, trace=path, virial_trace=path)  # type: ignore[bad-argument-type]
-
-    @property
-    def trace(self) -> Array:  # type: ignore[bad-override]
-        """Rise nβ(L − L(w*)) of every draw, shape ``(chain, draw)``.
-
-        Raises:
-            InputError: the file is gone or cannot be read.
-        """
-        return self._read("trace")
-
-    @trace.setter
-    def trace(self, value: "Array | Path") -> None:
-        vars(self)["_trace"] = value
-
-    @property
-    def virial_trace(self) -> Array:  # type: ignore[bad-override]
-        """Virial (V + R)/D of every draw, shape ``(chain, draw)``.
-
-        Raises:
-            InputError: the file is gone or cannot be read.
-        """
-        return self._read("virial_trace")
-
-    @virial_trace.setter
-    def virial_trace(self, value: "Array | Path") -> None:
-        vars(self)["_virial_trace"] = value
-
-    def _read(self, name: str) -> Array:
-        held = vars(self)[f"_{name}"]
-        return getattr(Estimate.load(held), name) if isinstance(held, Path) else held
+        names = [f.name for f in dataclasses.fields(Estimate)]
+        values: dict[str, Any] = {n: path if n in TRACES else getattr(estimate, n) for n in names}
+        return cls(**values)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Estimate):

@@ -144,3 +144,17 @@ def test_a_thermostat_does_not_vouch_for_heat_nobody_knows():
     assert llc.Reason.HEAT_UNKNOWN in hot.verdict.reasons
     cold = llc.estimate(model, data, "mse", **law)
     assert llc.Reason.HEAT_UNKNOWN not in cold.verdict.reasons
+
+
+def test_above_chance_is_for_models_that_have_learnt_something():
+    """A net whose outputs do not depend on the inputs yet has nothing for chains to leave."""
+    model, (x, y) = regression(noise=0.0)
+    short = {"gamma": 0.1, "draws": 100, "burn_in": 60, "behavioural": True}
+    left = llc.estimate(model, (x, y), "mse", n_beta=0.3, **short)
+    assert llc.Reason.ABOVE_CHANCE in left.verdict.reasons
+    with torch.no_grad():
+        model.weight.zero_()
+    blank = llc.estimate(model, (x, y), "mse", n_beta=100.0, **short)
+    assert blank.chance == 0
+    assert blank.sampled_loss > 0
+    assert llc.Reason.ABOVE_CHANCE not in blank.verdict.reasons

@@ -1,0 +1,1 @@
+"""One demo a file: train, estimate every checkpoint, chart, report."""

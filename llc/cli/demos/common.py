@@ -1,0 +1,53 @@
+"""What demos share: a folder that belongs to one training run, and how a demo ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from llc import plot
+from llc.cli.runs import transitions_of, versions_of
+from llc.errors import InputError
+from llc.files import write_whole
+from llc.report import write_report
+from llc.trajectory import Trajectory
+
+__all__ = ["finish", "is_trained", "mark_trained"]
+
+MARK = "training.json"
+
+
+def is_trained(folder: Path, plan: dict[str, Any]) -> bool:
+    """Whether the folder holds this training run, finished; another run is not overwritten."""
+    mark = folder / "checkpoints" / MARK
+    if not mark.exists():
+        return False
+    kept = json.loads(mark.read_text())
+    if kept == plan:
+        return True
+    changed = [name for name in plan if kept.get(name) != plan[name] and name != "save_at"]
+    what = ", ".join(f"{name} {kept.get(name)} (now {plan[name]})" for name in changed)
+    raise InputError(
+        f"{folder} holds another run, {what or 'of another version'}: give a new folder as --out"
+    )
+
+
+def mark_trained(folder: Path, plan: dict[str, Any]) -> None:
+    """Say that a folder's checkpoints are all there, and by which plan."""
+    write_whole(folder / "checkpoints" / MARK, json.dumps(plan).encode())
+
+
+def finish(out: Path, result: Trajectory, words: str, *, control: Trajectory | None = None) -> None:
+    """Look for transitions, draw, write the page, and say in words what was found, and where."""
+    found = transitions_of(out, result)
+    figure = plot.trajectory(result, control=control, transitions=found)
+    figures = plot.save(figure, out / "figures" / "trajectory")
+    page = write_report(
+        result, out / "report.html", transitions=found, control=control, versions=versions_of(out)
+    )
+    print(words)
+    if found is not None:
+        found.save(out / "transitions.json")
+        print(f"\n{found}")
+    print(f"\ntable    {out / 'trajectory.csv'}")
+    print("figures  " + "\n         ".join(map(str, figures)))
+    print(f"page     {page}")
