@@ -59,7 +59,7 @@ def test_steps_from_metadata_and_from_folders(tmp_path):
     torch.save({"model": run()[0][1], "global_step": 3}, tmp_path / "b.pt")
     items = list(as_items(tmp_path))
     assert [item.step for item in items] == [3, 7]
-    assert items[1].read()[1] == {"loss": 0.5, "step": 7.0}
+    assert items[1].read()[1] == {"loss": 0.5}
     for step in (500, 1000, 90):
         inside = tmp_path / "trainer" / f"checkpoint-{step}"
         inside.mkdir(parents=True)
@@ -75,6 +75,8 @@ def test_no_checkpoints(tmp_path):
     assert "no file fits" in refusal(lambda: trace(str(tmp_path / "*.pt")))
     assert "empty" in refusal(lambda: trace(iter([])))
     assert "expected paths" in refusal(lambda: trace([3]))
+    assert "(10, int)" in refusal(lambda: trace([(10, 3)]))
+    assert "at least 0" in refusal(lambda: trace([(-1, {})]))
     torch.save(run()[0][1], tmp_path / "final.pt")
     assert "no training step" in refusal(lambda: trace(tmp_path))
 
@@ -149,6 +151,35 @@ def test_corrupt_files_are_told_and_the_rest_is_done(tmp_path):
     assert repaired.steps.tolist() == STEPS
     assert list(repaired.skipped) == [25]
     assert {s: t for s, t in ages(tmp_path / "out").items() if s != 20} == before
+
+
+def test_estimate_of_a_file_that_breaks_later_is_not_lost(tmp_path):
+    folder = saved(tmp_path / "in")
+    trace(folder, tmp_path / "out")
+    before, whole = ages(tmp_path / "out"), (folder / "step_0000020.safetensors").read_bytes()
+    (folder / "step_0000020.safetensors").write_bytes(b"")
+    for result in (trace(folder, tmp_path / "out"), llc.Trajectory.load(tmp_path / "out")):
+        assert result.steps.tolist() == [10, 30, 40]
+        assert list(result.skipped) == [20]
+    (folder / "step_0000020.safetensors").write_bytes(whole)
+    for result in (trace(folder, tmp_path / "out"), llc.Trajectory.load(tmp_path / "out")):
+        assert (result.steps.tolist(), result.skipped) == (STEPS, {})
+    # Nor by a reading that fails.
+    assert "reading 'bad'" in refusal(
+        lambda: trace(folder, tmp_path / "out", readings={"bad": lambda model: None})
+    )
+    assert trace(folder, tmp_path / "out").steps.tolist() == STEPS
+    assert ages(tmp_path / "out") == before
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    trace(out=tmp_path)
+    names = (".run.json.a1b2", ".trajectory.csv.x_1", "estimates/.0000010.npz.q9")
+    for name in (*names, ".gitignore"):
+        (tmp_path / name).write_text("half")
+    trace(out=tmp_path)
+    assert [name for name in names if (tmp_path / name).exists()] == []
+    assert (tmp_path / ".gitignore").exists()
 
 
 def test_mixed_architectures(tmp_path):
@@ -397,6 +428,12 @@ def test_executor_that_breaks_is_told(tmp_path):
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         message = refusal(lambda: trace(pairs, tmp_path, used=used, executor=pool))
     assert "died" in message
+
+
+def test_what_is_no_task():
+    for wrong in (task().model, 3, lambda: 3):
+        assert "expected an llc.Task" in refusal(lambda wrong=wrong: trace(used=wrong))
+    assert trace(run(1), used=task).name == "toy"
 
 
 def test_task_that_cannot_be_sent():

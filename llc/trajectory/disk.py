@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ __all__ = ["held", "writable"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 BUSY = (errno.EWOULDBLOCK, errno.EACCES)
+HALF = re.compile(r"\.(run\.json|trajectory\.csv|\d{7,}\.\w+)\.\w+")
 
 
 @contextmanager
@@ -46,9 +48,18 @@ def held(folder: Path, *, shared: bool) -> Iterator[None]:
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(handle, folder, shared)
+        if not shared:
+            _tidy(folder)
         yield
     finally:
         os.close(handle)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote."""
+    for path in (*folder.glob(".*"), *(folder / "estimates").glob(".*")):
+        if HALF.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _lock(handle: int, folder: Path, shared: bool) -> None:

@@ -80,7 +80,10 @@ class Run:
         if kept is None:
             return Job(item)
         self.done[item.step] = kept
-        return None if kept.readings == beside else Job(item, estimate=False)
+        if kept.readings != beside:
+            return Job(item, estimate=False)
+        self.folder.take(item.step)
+        return None
 
     def _keep(self, outcome: Outcome) -> None:
         step, (mark, beside) = outcome.step, outcome.marks

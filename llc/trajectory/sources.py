@@ -52,7 +52,7 @@ class Item:
             return self.weights, dict(self.metadata)
         assert self.path is not None
         weights, found = read_checkpoint(self.path)
-        return weights, {**found, **self.metadata}
+        return weights, {**{k: v for k, v in found.items() if k != "step"}, **self.metadata}
 
 
 def is_lazy(source: Source) -> bool:
@@ -170,12 +170,18 @@ def _item(given: Any) -> Item:
         return items_of_paths([Path(given)], str(given))[0]
     try:
         step, weights, *rest = given
-        return Item(int(step), None, weights, rest[0] if rest else {})
+        step = int(step)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"checkpoints holds a {type(given).__name__}, expected paths, pairs of (step, state "
             "dict), or llc.checkpoints.Checkpoint"
         ) from error
+    if step < 0 or not isinstance(weights, Mapping):
+        raise InputError(
+            f"checkpoints holds the pair ({step}, {type(weights).__name__}), expected (step, state "
+            "dict) with a step of at least 0: give model.state_dict()"
+        )
+    return Item(step, None, weights, rest[0] if rest else {})
 
 
 def _once(items: Iterable[Item]) -> Iterator[Item]:

@@ -62,25 +62,29 @@ class RunFolder:
             self._file(step, ".fingerprint").unlink(missing_ok=True)
             kept.estimate.save(path)
             self.annotate(step, fingerprint, kept)
-            self._file(step, ".skipped").unlink(missing_ok=True)
-            for left in path.parent.glob(f".{path.stem}.*"):
-                # Of a process that was killed while it wrote.
-                left.unlink(missing_ok=True)
         return kept._replace(estimate=KeptEstimate.of(kept.estimate, path))
 
     def annotate(self, step: int, fingerprint: str, kept: Kept) -> None:
-        """Write a finished estimate's fingerprint and the numbers beside it."""
+        """Write a finished estimate's fingerprint and the numbers beside it; it is not skipped."""
         record = {
             "fingerprint": fingerprint, "readings": kept.readings, "metadata": kept.metadata,
         }  # fmt: skip
         with writable(self.folder):
             write_whole(self._file(step, ".fingerprint"), json.dumps(record).encode())
+        self.take(step)
 
     def skip(self, step: int, reason: str) -> None:
-        """Keep the sentence that says why a step could not be estimated."""
+        """Keep the sentence that says why a step could not be estimated.
+
+        An estimate of before stays where it is, for a file that can be read again tomorrow.
+        """
         with writable(self.folder):
-            self._file(step, ".fingerprint").unlink(missing_ok=True)
             write_whole(self._file(step, ".skipped"), json.dumps(reason).encode())
+
+    def take(self, step: int) -> None:
+        """Count a finished step as finished, whatever was said of it before."""
+        with writable(self.folder):
+            self._file(step, ".skipped").unlink(missing_ok=True)
 
     def record(self) -> dict[str, Any] | None:
         """Return what ``run.json`` holds, or None if there is none.
@@ -122,7 +126,8 @@ class RunFolder:
         wanted = None if steps is None else set(steps)
         for path in self._files(".fingerprint"):
             step = int(path.stem)
-            if wanted is not None and step not in wanted:
+            out = self._file(step, ".skipped").exists()
+            if out or (wanted is not None and step not in wanted):
                 continue
             try:
                 kept = self._read(step, json.loads(path.read_text()))
@@ -140,7 +145,7 @@ class RunFolder:
         return {
             step: json.loads(path.read_text())
             for step, path in found.items()
-            if (wanted is None or step in wanted) and not self.marked(step)
+            if wanted is None or step in wanted
         }
 
     def _read(self, step: int, mark: Mapping[str, Any]) -> Kept:

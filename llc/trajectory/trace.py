@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.settings import Settings
@@ -98,8 +100,8 @@ def trace(
     if readings is not None:
         build = partial(_with_readings, task, readings)
         task = build()
-    elif not isinstance(task, Task):
-        task = task()
+    else:
+        task = _built(task)
     wanted = replace(settings or Settings(), **given)
     check(stack, wanted, freeze, workers, executor, shard, follow, follow_for, checkpoints)
     with nullcontext() if out is None else held(Path(out), shared=shard is not None):
@@ -134,4 +136,16 @@ def trace(
 
 
 def _with_readings(task: Task | Callable[[], Task], readings: Mapping[str, Any]) -> Task:
-    return replace(task if isinstance(task, Task) else task(), readings=readings)
+    return replace(_built(task), readings=readings)
+
+
+def _built(task: Task | Callable[[], Task]) -> Task:
+    found = task
+    if not isinstance(task, Task | torch.nn.Module) and callable(task):
+        found = task()
+    if not isinstance(found, Task):
+        raise InputError(
+            f"task is a {type(found).__name__}, expected an llc.Task(model, data, loss), or a "
+            "function that returns one"
+        )
+    return found
