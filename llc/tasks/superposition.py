@@ -84,8 +84,8 @@ def train(
     for step in range(1, steps + 1):
         gradients = torch.autograd.grad(population_loss(model), [model.w, model.b])
         with torch.no_grad():
-            for weight, gradient in zip((model.w, model.b), gradients, strict=True):
-                weight -= LEARNING_RATE * features * gradient
+            model.w.sub_(LEARNING_RATE * features * gradients[0])
+            model.b.sub_(LEARNING_RATE * features * gradients[1])
         if step in wanted:
             _save(folder, step, model)
         if report is not None and (step % 200 == 0 or step == steps):
@@ -115,8 +115,8 @@ def label(weights: Mapping[str, Tensor]) -> int:
 def exact_llc(weights: Mapping[str, Tensor]) -> Fraction | None:
     """λ of a checkpoint towards its own outputs, or None away from what is known.
 
-    With c features: at zero weights and positive biases c, half from the biases at second order, and
-    2c/4 from the weights, which act at fourth; at a regular k-gon, k ≥ 5, (3k − 1)/2, plus 3/2 for
+    With c features: at zero weights and positive biases c, half from the biases at second order,
+    and 2c/4 from the weights, which act at fourth; at a regular k-gon, k ≥ 5, (3k − 1)/2, plus 3/2 for
     each feature left out whose bias is positive: its outputs are always on, and its column and
     bias act at second order. Ranks of the Jacobian of the outputs; `llc.truths.polygon` for those
     left out with negative bias.
