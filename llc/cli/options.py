@@ -51,7 +51,8 @@ class Sampling:
     """What every command that samples by settings takes."""
 
     task: str
-    """What returns an llc.Task: file.py:function, module:function, or modular-addition."""
+    """What returns an llc.Task: file.py:function, module:function, or one that is built in
+    (modular-addition, linear-net, superposition)."""
     settings: OptionalFile = None
     """Settings as rlct calibrate --out wrote them; flags given beside them win."""
     preset: OptionalText = None
@@ -206,7 +207,8 @@ class Scale:
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
     """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
     task: str
-    """What returns an llc.Task: file.py:function, module:function, or modular-addition."""
+    """What returns an llc.Task: file.py:function, module:function, or one that is built in
+    (modular-addition, linear-net, superposition)."""
     gammas: OptionalText = None
     """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
     n_beta: OptionalFloat = None

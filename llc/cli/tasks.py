@@ -9,7 +9,7 @@ from typing import Any
 
 from llc.errors import InputError
 from llc.task import Task
-from llc.tasks import builtin
+from llc.tasks import BUILTIN, builtin
 
 __all__ = ["load_task"]
 
@@ -25,8 +25,8 @@ def load_task(name: str) -> Task:
         place, colon, attribute = name.rpartition(":")
         if not colon or not place or not attribute:
             raise InputError(
-                f"--task is {name!r}, expected file.py:function, module:function, or "
-                "modular-addition"
+                f"--task is {name!r}, expected file.py:function, module:function, or one of "
+                f"{', '.join(BUILTIN)}"
             )
         module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
         function = getattr(module, attribute, None)

@@ -1,15 +1,16 @@
 """Built-in tasks: model, data, and training runs that write checkpoints."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-__all__ = ["builtin"]
+__all__ = ["BUILTIN", "builtin"]
+
+BUILTIN = ("modular-addition", "linear-net", "superposition")
 
 
 def builtin(name: str) -> Callable[..., Any] | None:
     """Return the function that makes a built-in task, or None if there is none of that name."""
-    if name == "modular-addition":
-        from llc.tasks.modular_addition import task
-
-        return task
-    return None
+    if name not in BUILTIN:
+        return None
+    return import_module(f"llc.tasks.{name.replace('-', '_')}").task

@@ -106,7 +106,7 @@ def find_in_curve(
     fitted = fit(places, values, errors)
     sound = np.full(len(steps), True) if doubtful is None else ~doubtful
     plateaus = sift(fitted, values, resampled, sound)
-    found = transitions(fitted, places, values, errors, resampled, plateaus)
+    found = transitions(fitted, places, values, errors, resampled, plateaus, sound)
     ahead = fitted.evidence["jumps"] - max(fitted.evidence["smooth"], fitted.evidence["constant"])
     verdict: Verdict = "jumps"
     if ahead < MARGIN or not found:

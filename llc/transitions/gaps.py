@@ -15,6 +15,8 @@ __all__ = ["SIGNIFICANT", "describe", "sift", "transitions"]
 SIGNIFICANT = 4.0
 SUPPORT = 0.5
 TAIL = 0.05
+LEAST_DRIFT = 0.005
+TINY = 1e-300
 
 Gap = tuple[int, int]
 """Indices of the last point before a transition and the first after it."""
@@ -27,7 +29,7 @@ def sift(
     plateaus = [p for p in fitted.segmentation.plateaus if sound[slice(*p)].any()]
     while len(plateaus) > 1:
         scores = [
-            abs(jump) / error
+            abs(jump) / max(error, TINY)
             for jump, error in (
                 _height(values, resampled, fitted, a, b) for a, b in pairwise(plateaus)
             )
@@ -50,8 +52,12 @@ def _height(
 
 
 def _drift(values: Array, fitted: Fit, plateau: tuple[int, int]) -> float:
-    """What the jitter adds to a level's error; not averaged down, since drift is no white noise."""
-    return fitted.jitter * float(local_height(values)[slice(*plateau)].mean())
+    """What drift adds to a level's error: the jitter, and half a percent where none was seen.
+
+    Not averaged down, since drift is no white noise.
+    """
+    drift = max(fitted.jitter, LEAST_DRIFT)
+    return drift * float(local_height(values)[slice(*plateau)].mean())
 
 
 def _gaps(plateaus: list[tuple[int, int]], count: int) -> list[Gap]:
@@ -74,6 +80,7 @@ def transitions(
     errors: Array,
     resampled: Array,
     plateaus: list[tuple[int, int]],
+    sound: NDArray[np.bool_],
 ) -> list[Transition]:
     """Return what lies between plateaus, as far as it is significant and found in most resamples.
 
@@ -84,6 +91,7 @@ def transitions(
         errors: its standard errors, same shape.
         resampled: deviations, shape ``(resamples, points)``.
         plateaus: half-open ranges of indices.
+        sound: points whose estimates did not fail, shape ``(points,)``.
     """
     gaps = _gaps(plateaus, len(values))
     # A resampled curve has the errors of the estimates and those of the resampling.
@@ -92,7 +100,9 @@ def transitions(
     found = []
     for gap in gaps:
         jump, error = _jump(values, resampled, fitted, plateaus, gap)
-        if abs(jump) < SIGNIFICANT * error:
+        inner = any(gap == (a[1] - 1, b[0]) for a, b in pairwise(plateaus))
+        off_plateau = sound[gap[0] : gap[1]] if gap[0] == 0 else sound[gap[0] + 1 : gap[1] + 1]
+        if abs(jump) < SIGNIFICANT * error or not (inner or off_plateau.any()):
             continue
         near = [
             _matching(cut, values + moved, gap, jump)
@@ -104,7 +114,6 @@ def transitions(
             continue
         low = min(places[gap[0]], float(np.quantile(ends[:, 0], TAIL)))
         high = max(places[gap[1]], float(np.quantile(ends[:, 1], 1 - TAIL)))
-        inner = any(gap == (a[1] - 1, b[0]) for a, b in pairwise(plateaus))
         kind: Kind = ("up" if jump > 0 else "down") if inner else "plateau edge"
         found.append(
             Transition(
