@@ -174,13 +174,14 @@ class Trace(Sampling):
 class Demo:
     """Train a small network, estimate every checkpoint, chart and report.
 
-    A network that groks modular addition, with a random-label control; or a linear net through a
-    bottleneck, whose every rank has a known LLC.
+    A network that groks modular addition, with a random-label control; a linear net through a
+    bottleneck, whose every rank has a known LLC; or the toy model of superposition, whose polygons
+    have one.
     """
 
     name: Annotated[
-        tyro.conf.Positional[Literal["grokking", "linear-net"]],
-        tyro.conf.arg(metavar="grokking|linear-net"),
+        tyro.conf.Positional[Literal["grokking", "linear-net", "superposition"]],
+        tyro.conf.arg(metavar="grokking|linear-net|superposition"),
     ]
     """Which demo."""
     out: OptionalPath = None

@@ -1,17 +1,21 @@
 """What demos share: a folder that belongs to one training run, and how a demo ends."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from llc import plot
 from llc.cli.runs import transitions_of, versions_of
 from llc.errors import InputError
 from llc.files import write_whole
+from llc.progress import Bar
 from llc.report import write_report
 from llc.trajectory import Trajectory
 
-__all__ = ["finish", "is_trained", "mark_trained"]
+__all__ = ["by_label", "finish", "is_trained", "mark_trained", "train_once"]
 
 MARK = "training.json"
 
@@ -34,6 +38,28 @@ def is_trained(folder: Path, plan: dict[str, Any]) -> bool:
 def mark_trained(folder: Path, plan: dict[str, Any]) -> None:
     """Say that a folder's checkpoints are all there, and by which plan."""
     write_whole(folder / "checkpoints" / MARK, json.dumps(plan).encode())
+
+
+def train_once(out: Path, plan: dict[str, Any], train: Callable[..., None]) -> None:
+    """Train by the plan, with a bar, unless the folder holds that run already."""
+    if is_trained(out, plan):
+        return
+    with Bar("train") as report:
+        train(out / "checkpoints", **plan, report=lambda done: report("train", done, plan["steps"]))
+    mark_trained(out, plan)
+
+
+def by_label(result: Trajectory, label: str, note: str) -> str:
+    """Settings, and for each value of a label its exact λ and the mean of the estimates."""
+    lines = ["settings", *("  " + line for line in str(result.settings).splitlines()), ""]
+    lines.append(f"{label:<8}  exact λ  mean LLC  checkpoints")
+    labels, exact = result.column(label), result.column("exact_llc")
+    for value in sorted(set(labels)):
+        here = labels == value
+        known = set(exact[here][np.isfinite(exact[here])])
+        words = " or ".join(f"{v:.4g}" for v in sorted(known)) or "unknown"
+        lines.append(f"{value:8.0f}{words:>9}{result.llc[here].mean():10.4g}{here.sum():13d}")
+    return "\n".join([*lines, f"({note})"])
 
 
 def finish(out: Path, result: Trajectory, words: str, *, control: Trajectory | None = None) -> None:

@@ -4,11 +4,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llc.cli.demos.common import finish, is_trained, mark_trained
-from llc.progress import Bar
+from llc.cli.demos.common import by_label, finish, train_once
 from llc.settings import Settings
 from llc.tasks import linear_net
-from llc.trajectory import Trajectory, trace
+from llc.trajectory import trace
 
 if TYPE_CHECKING:
     from llc.cli.options import Demo as Options
@@ -27,12 +26,7 @@ def run(options: "Options", out: Path, workers: int) -> None:
         "seed": options.seed,
         "save_at": linear_net.checkpoint_steps(steps),
     }
-    if not is_trained(out, plan):
-        with Bar("train") as report:
-            linear_net.train(
-                out / "checkpoints", **plan, report=lambda done: report("train", done, steps)
-            )
-        mark_trained(out, plan)
+    train_once(out, plan, linear_net.train)
     # As many examples as inputs: their second moment is the identity all the same.
     task = partial(linear_net.task, seed=options.seed, examples=linear_net.WIDTHS[0])
     settings = Settings(
@@ -46,18 +40,5 @@ def run(options: "Options", out: Path, workers: int) -> None:
     result = trace(
         task, out / "checkpoints", out=out, settings=settings, workers=workers, progress=True
     )
-    finish(out, result, _summary(result))
-
-
-def _summary(result: Trajectory) -> str:
-    """Each rank's exact λ beside the mean of the estimates made while it lasted."""
-    lines = ["settings", *("  " + line for line in str(result.settings).splitlines()), ""]
-    lines.append("rank  exact λ  mean LLC  checkpoints")
-    ranks, exact = result.column("rank"), result.column("exact_llc")
-    for rank in sorted(set(ranks)):
-        here = ranks == rank
-        lines.append(
-            f"{rank:4.0f}{exact[here][0]:9.4g}{result.llc[here].mean():10.4g}{here.sum():13d}"
-        )
-    lines.append("(a rank counts from half its singular value on; at this nβ λ̂ moves before that)")
-    return "\n".join(lines)
+    note = "a rank counts from half its singular value on; at this nβ λ̂ moves before that"
+    finish(out, result, by_label(result, "rank", note))
