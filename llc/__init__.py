@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llc.estimator import estimate
     from llc.execution import Execution
     from llc.fluctuation import Fluctuation, singular_fluctuation
+    from llc.maps import ScaleMap, scale_map
     from llc.report import write_report
     from llc.scale import ScaleCurve, scale_curve
     from llc.settings import Settings
@@ -42,6 +43,7 @@ _HOMES = {
     "InputError": "llc.errors",
     "Reason": "llc.estimation",
     "ScaleCurve": "llc.scale",
+    "ScaleMap": "llc.maps",
     "Settings": "llc.settings",
     "Sweep": "llc.sweeps",
     "Task": "llc.task",
@@ -57,6 +59,7 @@ _HOMES = {
     "find_transitions": "llc.transitions",
     "load_weights": "llc.checkpoints",
     "scale_curve": "llc.scale",
+    "scale_map": "llc.maps",
     "singular_fluctuation": "llc.fluctuation",
     "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
@@ -71,6 +74,7 @@ __all__ = [
     "InputError",
     "Reason",
     "ScaleCurve",
+    "ScaleMap",
     "Settings",
     "Sweep",
     "Task",
@@ -87,6 +91,7 @@ __all__ = [
     "load_weights",
     "plot",
     "scale_curve",
+    "scale_map",
     "singular_fluctuation",
     "sweep",
     "trace",

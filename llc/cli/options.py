@@ -166,6 +166,8 @@ class Trace(Sampling):
     """With --follow, end it also after so many seconds without a new checkpoint."""
     n_eff: bool = False
     """Measure the curvature's effective dimension too; some hundred passes over the data."""
+    scales: bool = False
+    """Measure the whole scale curve at every checkpoint too, for a map of step and gamma."""
     strict: bool = False
     """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
 
@@ -254,8 +256,10 @@ class Plot:
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder, as rlct trace or a demo wrote it."""
-    figure: Literal["trajectory", "portrait", "dimension", "chains", "runs"] = "trajectory"
-    """LLC over training; against the loss; beside N_eff; one checkpoint's chains; several runs."""
+    figure: Literal["trajectory", "portrait", "dimension", "scales", "chains", "runs"] = (
+        "trajectory"
+    )
+    """Over training; against loss; beside N_eff; by scale; a checkpoint's chains; several runs."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", aliases=["-o"])] = None
     """File, its ending says which kind, or without one all three; in RUN/figures if left out."""
     control: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")] = ()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from llc import plot
 from llc.cli.runs import transitions_of
 from llc.errors import InputError
+from llc.maps import ScaleMap
 from llc.trajectory import Point, Trajectory
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def _draw(options: "Options", result: Trajectory) -> Any:
         return plot.portrait(result)
     if options.figure == "dimension":
         return plot.dimension(result)
+    if options.figure == "scales":
+        return plot.scale_map(ScaleMap.load(options.folder))
     return plot.chains(_point(result, options.step).estimate)
 
 

@@ -1,9 +1,13 @@
 """``rlct trace``: every checkpoint of a training run, into a run folder."""
 
+import itertools
 import json
+import multiprocessing
 import os
 import re
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +19,8 @@ from llc.cli.choices import execution_of, settings_of
 from llc.cli.tasks import load_task
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
+from llc.maps import ScaleMap, scale_map
+from llc.progress import Bar
 from llc.trajectory import Trajectory, trace
 from llc.trajectory.disk import writable
 
@@ -60,6 +66,9 @@ def run(options: "Options") -> int:
     )
     with writable(options.out):
         figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
+        if options.scales:
+            mapped = _map_scales(options, result, workers)
+            figures += plot.save(plot.scale_map(mapped), options.out / "figures" / "scales")
     seconds = time.perf_counter() - started
     if options.json:
         print(json.dumps(_record(options, result, seconds), indent=1, allow_nan=False))
@@ -68,6 +77,32 @@ def run(options: "Options") -> int:
         print(f"time      {seconds:.0f} s with {workers} process{'es' if workers > 1 else ''}")
     failed = any(point.estimate.verdict.status == "fail" for point in result.points)
     return 1 if options.strict and (failed or result.skipped) else 0
+
+
+def _map_scales(options: "Options", result: Trajectory, workers: int) -> ScaleMap:
+    """Scale curves of the same checkpoints at the same nβ, each in a process of one thread."""
+    s = result.settings
+    places = options.checkpoints
+    given = {
+        name: getattr(s, name)
+        for name in ("n_beta", "chains", "precision", "budget", "batch_size", "behavioural",
+                     "control_variate", "seed")
+    }  # fmt: skip
+    context = multiprocessing.get_context("spawn")
+    with (
+        nullcontext() if workers == 1
+        else ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool,
+        Bar(f"{result.name}, scales") as report,
+    ):  # fmt: skip
+        done = itertools.count(1)
+        return scale_map(
+            partial(load_task, options.task),
+            places[0] if len(places) == 1 else list(places),
+            out=options.out,
+            executor=pool,
+            progress=lambda *_: report("scales", next(done), len(result.points)),
+            **given,
+        )
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from llc.plot.chains import autocorrelation, chains, ranks, traces
 from llc.plot.figures import save
 from llc.plot.portraits import dimension, portrait, runs
-from llc.plot.scale import scale_curve
+from llc.plot.scale import scale_curve, scale_map
 from llc.plot.steps import step_size
 from llc.plot.sweep import sweep
 from llc.plot.trajectory import trajectory
@@ -18,6 +18,7 @@ __all__ = [
     "runs",
     "save",
     "scale_curve",
+    "scale_map",
     "step_size",
     "sweep",
     "traces",

@@ -7,15 +7,17 @@ import numpy as np
 
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
-from llc.plot.figures import COLOURS, PAGE, sheet
+from llc.plot.figures import COLOURS, COLUMN, PAGE, sheet
 
 if TYPE_CHECKING:
+    from llc.maps import ScaleMap
     from llc.scale import ScaleCurve
 
-__all__ = ["scale_curve"]
+__all__ = ["scale_curve", "scale_map"]
 
 # The null grows as 1/γ without bound; above this multiple of λ̂ it would only squeeze the curve.
 NULL_ROOM = 1.35
+MAP_LOGARITHMIC_FROM = 5.0
 
 
 def scale_curve(
@@ -45,6 +47,65 @@ def scale_curve(
     with sheet(PAGE, 3.9, _caption(curve)) as figure:
         _draw(figure.subplots(), curve, half)
     return figure
+
+
+def scale_map(result: "ScaleMap", ax: Any = None) -> Any:
+    """Map λ̂ over training step and γ: what is learned shows up at the scale where it lives.
+
+    Cells that were not reached, or whose verdict failed, are left white.
+
+    Args:
+        result: what `llc.scale_map` returned.
+        ax: axes to draw on; None makes a figure of its own.
+
+    Returns:
+        The figure, or ``ax`` if it was given.
+    """
+    if ax is not None:
+        _draw_map(ax, result)
+        return ax
+    s = result.curves[0].points[0].settings
+    loss = ", behavioural loss" if s.behavioural else ""
+    caption = (
+        f"{result.name}: effective dimension by training step and γ, one annealed run a "
+        f"checkpoint; nβ = {s.n_beta:.4g}, {s.chains} chains, seed {s.seed}{loss}; white: not "
+        "reached, or the verdict failed."
+    )
+    with sheet(COLUMN, 2.6, caption) as figure:
+        _draw_map(figure.subplots(), result)
+    return figure
+
+
+def _draw_map(ax: Any, result: "ScaleMap") -> None:
+    from matplotlib.colors import LogNorm
+
+    values = result.grid()
+    shown = values[np.isfinite(values) & (values > 0)]
+    wide = len(shown) and shown.max() > MAP_LOGARITHMIC_FROM * shown.min()
+    norm = LogNorm(shown.min(), shown.max()) if wide else None
+    steps = np.maximum(np.array(result.steps, float), 0.5)
+    mesh = ax.pcolormesh(
+        _edges(steps), _edges(result.gammas), np.where(values > 0, values, np.nan), norm=norm,
+        cmap="cividis", rasterized=False,
+    )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.invert_yaxis()
+    ax.set_xlabel("training step")
+    ax.set_ylabel(r"$\gamma$ (larger scales upwards)")
+    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02)
+    bar.set_label(r"effective dimension $\hat\lambda$")
+    bar.outline.set_linewidth(0.6)
+
+
+def _edges(places: np.ndarray) -> np.ndarray:
+    """Edges of cells around places, half-way in the logarithm."""
+    logs = np.log(places)
+    if len(logs) == 1:
+        return places[0] * np.array([0.8, 1.25])
+    middles = (logs[1:] + logs[:-1]) / 2
+    ends = 2 * logs[0] - middles[0], 2 * logs[-1] - middles[-1]
+    return np.exp(np.concatenate([[ends[0]], middles, [ends[1]]]))
 
 
 def _half(

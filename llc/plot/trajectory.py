@@ -43,7 +43,6 @@ def trajectory(
     Returns:
         The figure, or ``ax`` if it was given.
     """
-    exact = _known(result) if exact is None else exact
     if ax is not None:
         _draw_llc(ax, result, control, transitions, exact)
         return ax
@@ -71,11 +70,7 @@ def _draw_llc(
     _run(ax, result, COLOURS["main"], "o", "")
     if control is not None:
         _run(ax, control, COLOURS["second"], "s", " (control)")
-    if exact:
-        places = sorted(exact)
-        ends = [*places, max(places[-1], float(result.steps[-1]))]
-        levels = [*(exact[p] for p in places), exact[places[-1]]]
-        ax.step(ends, levels, where="post", color="black", lw=0.8, label="exact λ", zorder=1)
+    _draw_exact(ax, result, exact)
     steps = result.steps
     doubtful = np.array([p.estimate.verdict.status == "fail" for p in result.points])
     if doubtful.any():
@@ -94,10 +89,16 @@ def _draw_llc(
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
 
 
-def _known(result: "Trajectory") -> dict[float, float]:
-    """λ from the checkpoints' metadata, where they say it."""
-    values = result.column("exact_llc")
-    return {s: v for s, v in zip(result.steps, values, strict=True) if np.isfinite(v)}
+def _draw_exact(ax: Any, result: "Trajectory", exact: Mapping[float, float] | None) -> None:
+    """λ where it is known: as given, or of the checkpoints that say it in their metadata."""
+    look: dict[str, Any] = {"color": "black", "lw": 0.8, "label": "exact λ", "zorder": 1}
+    if exact:
+        places = sorted(exact)
+        ends = [*places, max(places[-1], float(result.steps[-1]))]
+        levels = [*(exact[p] for p in places), exact[places[-1]]]
+        ax.step(ends, levels, where="post", **look)
+    elif exact is None and np.isfinite(values := result.column("exact_llc")).any():
+        ax.step(result.steps, values, where="mid", **look)
 
 
 def _spans(result: "Trajectory", control: "Trajectory | None") -> bool:
