@@ -111,7 +111,7 @@ def test_every_function_draws_on_given_axes(estimate, trajectory):
 
 def test_caption_and_settings_travel_with_the_file(trajectory, tmp_path):
     files = llc.plot.save(llc.plot.trajectory(trajectory), tmp_path / "a")
-    caption = (tmp_path / "a.txt").read_text()
+    caption = (tmp_path / "a.caption.txt").read_text()
     assert "toy" in caption
     assert "γ = 10, kinetic sampler, 2 chains, seed 0" in caption
     assert "2 chains, seed 0" in (tmp_path / "a.svg").read_text()

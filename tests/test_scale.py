@@ -349,7 +349,8 @@ def test_command_line(folder, capsys):
     assert err == ""
     assert "dLLC/dlnγ" in out
     names = sorted(path.name for path in (folder / "run").iterdir())
-    assert names == ["scale.json", "scale.pdf", "scale.png", "scale.svg", "scale.txt"]
+    figure = ["scale.caption.txt", "scale.pdf", "scale.png", "scale.svg"]
+    assert names == sorted([*figure, "scale.json", "scale.txt"])
     assert (folder / "run" / "scale.txt").read_text() == out
     assert list(llc.ScaleCurve.load(folder / "run" / "scale.json").gamma) == [30, 10]
     assert main([*COMMAND, "--gammas", "10,30", "--precision", "0.2", "--json"]) == 0

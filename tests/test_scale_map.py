@@ -91,6 +91,6 @@ def test_from_the_command_line(tmp_path):
     assert (tmp_path / "r" / "figures" / "scales.svg").exists()
     drawn = rlct("plot", tmp_path / "r", "--figure", "scales", "-o", tmp_path / "m.png")
     assert drawn.returncode == 0, drawn.stderr
-    assert drawn.stdout.split() == [str(tmp_path / "m.png"), str(tmp_path / "m.txt")]
+    assert drawn.stdout.split() == [str(tmp_path / "m.png"), str(tmp_path / "m.caption.txt")]
     none = rlct("plot", tmp_path / "c", "--figure", "scales")
     assert none.returncode == 2

@@ -20,8 +20,8 @@ def run(options: "Options") -> int:
     figure = _draw(options, result)
     target = options.out or options.folder / "figures" / options.figure
     files = plot.save(figure, target)
-    if files[0].with_suffix(".txt").exists():
-        files.append(files[0].with_suffix(".txt"))
+    if files[0].with_suffix(".caption.txt").exists():
+        files.append(files[0].with_suffix(".caption.txt"))
     print("\n".join(map(str, files)))
     return 0
 

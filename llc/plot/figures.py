@@ -56,7 +56,7 @@ def save(figure: Any, path: str | Path) -> list[Path]:
     """Write a figure as PDF, SVG and PNG, or as the one kind that ``path`` ends in.
 
     The caption (what is drawn, and the settings behind it) goes into the files' metadata and into
-    ``path`` with the ending ``.txt``. Equal figures give equal bytes.
+    ``path`` with the ending ``.caption.txt``. Equal figures give equal bytes.
 
     Returns:
         The figure's files; the caption's is beside them.
@@ -85,7 +85,7 @@ def save(figure: Any, path: str | Path) -> list[Path]:
             figure.savefig(target, metadata=metadata[kind])
             written.append(target)
     if caption:
-        write_whole(path.with_suffix(".txt"), f"{caption}\n".encode())
+        write_whole(path.with_suffix(".caption.txt"), f"{caption}\n".encode())
     return written
 
 

@@ -17,7 +17,6 @@ __all__ = ["scale_curve", "scale_map"]
 
 # The null grows as 1/γ without bound; above this multiple of λ̂ it would only squeeze the curve.
 NULL_ROOM = 1.35
-MAP_LOGARITHMIC_FROM = 5.0
 
 
 def scale_curve(
@@ -77,16 +76,13 @@ def scale_map(result: "ScaleMap", ax: Any = None) -> Any:
 
 
 def _draw_map(ax: Any, result: "ScaleMap") -> None:
-    from matplotlib.colors import LogNorm
-
     values = result.grid()
-    shown = values[np.isfinite(values) & (values > 0)]
-    wide = len(shown) and shown.max() > MAP_LOGARITHMIC_FROM * shown.min()
-    norm = LogNorm(shown.min(), shown.max()) if wide else None
     steps = np.maximum(np.array(result.steps, float), 0.5)
+    # Counted from zero: a logarithm would spend its colours on scales where nothing is resolved.
     mesh = ax.pcolormesh(
-        _edges(steps), _edges(result.gammas), np.where(values > 0, values, np.nan), norm=norm,
-        cmap="cividis", rasterized=False,
+        _edges(steps), _edges(result.gammas), values, vmin=0.0,
+        vmax=max(_finite(values).max(), 1e-9),
+        cmap="cividis",
     )  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")

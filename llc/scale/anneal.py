@@ -30,6 +30,7 @@ ABOVE_FIRST = 10.0
 PER_DECADE = 2
 COUNT = 10
 LEFT_THE_MODEL = 0.9
+SMALL_RISE = 0.1
 
 
 def scale_curve(
@@ -139,13 +140,13 @@ def _anneal(
         found, start = measure(surface, stage, _labelled(report, gamma), start=start)
         points.append(found)
         left -= found.gradient_evaluations
-        stopped = _why_stop(found, budget)
+        stopped = _why_stop(found, budget, surface.task_chance or 0.0)
         if stopped:
             return points, stopped
     return points, ""
 
 
-def _why_stop(found: Estimate, budget: int) -> str:
+def _why_stop(found: Estimate, budget: int, task_chance: float) -> str:
     """Say why no smaller γ should be tried, or nothing."""
     gamma = f"γ = {found.settings.gamma:.3g}"
     if found.diverged:
@@ -153,7 +154,9 @@ def _why_stop(found: Estimate, budget: int) -> str:
     above = Reason.ABOVE_CHANCE in found.verdict.reasons
     if found.chance is not None:
         room, rise = found.chance - found.baseline, found.sampled_loss - found.baseline
-        above = above or (room > 0 and rise > LEFT_THE_MODEL * room)
+        # A model that has learnt next to nothing has next to nothing for chains to leave.
+        risen = rise > SMALL_RISE * max(found.chance, task_chance)
+        above = above or (room > 0 and rise > LEFT_THE_MODEL * room and risen)
     if above:
         return (
             f"at {gamma} the sampled loss {found.sampled_loss:.3g} has come up to that of a blind "
