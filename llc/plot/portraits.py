@@ -72,6 +72,8 @@ def _draw_portrait(ax: Any, result: "Trajectory", loss: str) -> None:
     finite = x[np.isfinite(x)]
     if len(finite) and (finite > 0).all() and finite.max() > 5 * finite.min():
         ax.set_xscale("log")
+        # What goes to zero would fill the panel with decades of rounding.
+        ax.set_xlim(left=max(ax.get_xlim()[0], 1e-8 * finite.max()))
     ax.set_xlabel("loss at the checkpoint" if loss == "baseline" else loss.replace("_", " "))
     ax.set_ylabel(r"LLC $\hat\lambda$")
 

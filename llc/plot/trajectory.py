@@ -114,14 +114,17 @@ def _run(ax: Any, result: "Trajectory", colour: str, marker: str, role: str) -> 
     ax.fill_between(result.steps, low, high, color=colour, alpha=0.3, lw=0)
     label = f"LLC, {result.name}{role}"
     ax.plot(result.steps, result.llc, marker=marker, ms=2.2, color=colour, label=label)
-    null = result.column("null")
-    top = np.nanmax(result.llc) if np.isfinite(result.llc).any() else np.nan
-    # Where the prior alone would give many times as much it says nothing, and hides the curve.
-    if not (null > 3 * top).all():
+    if _null_is_near(result):
         ax.plot(
-            result.steps, null, "--", color=colour, alpha=0.6, lw=0.8,
+            result.steps, result.column("null"), "--", color=colour, alpha=0.6, lw=0.8,
             label=f"prior-only null{role}",
         )  # fmt: skip
+
+
+def _null_is_near(result: "Trajectory") -> bool:
+    """Where the prior alone would give many times as much it says nothing, and hides the curve."""
+    top = np.nanmax(result.llc) if np.isfinite(result.llc).any() else np.nan
+    return not (result.column("null") > 3 * top).all()
 
 
 def _draw_transitions(ax: Any, transitions: "Sequence[Transition]") -> None:
@@ -228,10 +231,14 @@ def _caption(
     transitions: "Sequence[Transition] | None",
 ) -> str:
     against = "" if control is None else f" against {control.name} (control)"
+    beside = (
+        "and what the prior alone would give"
+        if _null_is_near(result)
+        else "not drawn what the prior alone would give, always more than three times as much"
+    )
     text = (
         f"{result.name}{against}: local learning coefficient at {len(result.points)} checkpoints "
-        "with 90 % bands (hidden where narrower than the line), and what the prior alone would "
-        f"give; {settings_line(result)}."
+        f"with 90 % bands (hidden where narrower than the line), {beside}; {settings_line(result)}."
     )
     if transitions:
         text += " Shaded: where a transition lies, with 90 % probability over resampled chains."
