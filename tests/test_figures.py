@@ -20,8 +20,8 @@ def test_figures(tmp_path):
         save_checkpoint(tmp_path, step, weights, numbers)
     plain, measured = trace(), trace(tmp_path)
     for figure, panels in (
-        (llc.plot.trajectory(plain), 1),
-        (llc.plot.trajectory(plain, control=measured), 1),
+        (llc.plot.trajectory(plain), 2),  # loss, LLC
+        (llc.plot.trajectory(plain, control=measured), 2),
         (llc.plot.trajectory(measured, control=plain), 3),  # losses, accuracies, LLC
     ):
         assert isinstance(figure, Figure)
