@@ -1,13 +1,13 @@
-"""How often curves without jumps are said to have some: where the limits of find_transitions come from.
+"""How often curves without jumps are said to have some: what set the limits of find_transitions.
 
 Curves: *constant*; *drift*, a Gaussian process of 1 … 3 % around a constant, one e-fold of steps or
 longer; *decline*, a logistic fall in ln step to .1 … .8 of its height, from 10 to 90 % in 2 … 6
-e-folds and at least six checkpoints (what is faster is a transition by definition); *power*, a power law; *grokking*, the LLC of a p = 53 network that groks (93 at step 50, 523 at 1200,
-63 at 40,000), read off a run and interpolated; *hump*, a rise and a fall, each as
-slow. Errors of .3, 1 or 2 % of
-the curve are those of 4 chains × 8 stretches, each correlated from one checkpoint to the next by
-0, .5, .9 or .99: shared seeds give such errors. 15, 30 or 60 checkpoints, evenly in ln step from 50
-to 40,000.
+e-folds and at least six checkpoints (what is faster is a transition by definition); *power*, a
+power law; *grokking*, the LLC of a p = 53 network that groks (93 at step 50, 523 at 1200, 63 at
+40,000), read off a run and interpolated; *hump*, a rise and a fall, each as slow. Errors of .3, 1
+or 2 % of the curve are those of 4 chains × 8 stretches, each correlated from one checkpoint to the
+next by 0, .5, .9 or .99: shared seeds give such errors. 15, 30 or 60 checkpoints, evenly in ln step
+from 50 to 40,000.
 """
 
 import argparse

@@ -17,8 +17,8 @@ from llc.diagnostics import Array
 
 __all__ = ["Smooth", "smooth"]
 
-AMPLITUDES = np.geomspace(0.03, 3.0, 7)
-LENGTHS = 9
+AMPLITUDES = np.geomspace(0.03, 3.0, 6)
+LENGTHS = 8
 ROOT5 = math.sqrt(5)
 
 
