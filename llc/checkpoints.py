@@ -15,10 +15,12 @@ from llc.errors import InputError
 from llc.files import write_whole
 
 __all__ = [
+    "SUFFIXES",
     "WRAPPERS",
     "Checkpoint",
     "find_checkpoints",
     "load_weights",
+    "read_checkpoint",
     "read_metadata",
     "save_checkpoint",
 ]
@@ -88,12 +90,24 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         InputError: the file is missing, is no checkpoint, or holds several state dicts.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist, expected a checkpoint file ({_suffixes()})")
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path.name} ends in {path.suffix!r}, expected {_suffixes()}")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    return _unwrap(_find_state_dict(content, path.name))
+    return _unwrap(_find_state_dict(_read(path), path.name))
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Read weights, as `load_weights`, and the numbers saved beside them, from one file.
+
+    They stand in the header of a safetensors file, or beside the state dict in a dictionary of
+    a ``.pt`` or ``.pth`` file.
+
+    Raises:
+        InputError: as `load_weights`.
+    """
+    path = Path(path)
+    content = _read(path)
+    weights = _unwrap(_find_state_dict(content, path.name))
+    if path.suffix == ".safetensors":
+        return weights, read_metadata(path)
+    return weights, {} if _is_state_dict(content) else _numbers(content)
 
 
 def read_metadata(path: str | Path) -> dict[str, float]:
@@ -129,6 +143,25 @@ def save_checkpoint(
         path, save({k: w.detach().cpu().clone().contiguous() for k, w in weights.items()}, header)
     )
     return Checkpoint(step, path, dict(metadata))
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist, expected a checkpoint file ({_suffixes()})")
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path.name} ends in {path.suffix!r}, expected {_suffixes()}")
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
+def _numbers(content: Mapping[Any, Any]) -> dict[str, float]:
+    """Numbers and tensors of one element among the entries of a dictionary."""
+    found = {}
+    for key, value in content.items():
+        if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+            value = value.item()  # noqa: PLW2901 - a number from here on
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[str(key)] = float(value)
+    return dict(sorted(found.items()))
 
 
 def _read_safetensors(path: Path) -> Any:

@@ -7,8 +7,11 @@ from pathlib import Path
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside the target, flush to disk, and rename over it."""
+def write_whole(path: Path, content: bytes, *, new: bool = False) -> None:
+    """Write to a temporary name beside the target, flush to disk, and rename over it.
+
+    With ``new`` a file that is there already stays as it is, whichever process wrote it first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -17,10 +20,25 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        if new:
+            _put_first(temporary, path)
+        else:
+            os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _put_first(temporary: str, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        # A file system without hard links, where whoever comes first is not settled to the last.
+        if not path.exists():
+            os.replace(temporary, path)
+    Path(temporary).unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -1,7 +1,7 @@
 """A model with its data and loss: what is needed to ask for an LLC, named once."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,9 +31,12 @@ class Task:
         potential: a function of the model that returns a scalar; no data, and an explicit
             ``n_beta`` when estimating (population losses).
         name: what figures and run folders call it.
+        readings: what `llc.trace` also measures at each checkpoint: a name for each pair
+            (inputs, targets) of held-out data, for loss and accuracy, or for each function of the
+            model that returns a number.
 
     Raises:
-        InputError: none or several losses are given, or the data cannot be used.
+        InputError: none or several losses are given, or data or readings cannot be used.
     """
 
     model: nn.Module
@@ -42,6 +45,7 @@ class Task:
     batch_loss: Callable[[nn.Module, Any], Tensor] | None = None
     potential: Callable[[nn.Module], Tensor] | None = None
     name: str | None = None
+    readings: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -59,6 +63,7 @@ class Task:
                 raise InputError(
                     f"{kind} is a {type(getattr(self, kind)).__name__}, expected a function"
                 )
+        object.__setattr__(self, "readings", self._checked(self.readings))
         if self.potential is not None:
             if self.data is not None:
                 raise InputError("potential takes no data: drop data, or use batch_loss")
@@ -71,12 +76,38 @@ class Task:
         object.__setattr__(self, "data", data_.materialise(self.data))
         if self.loss is not None:
             losses.resolve(self.loss)
-            pair = isinstance(self.data, tuple | list) and len(self.data) == 2
-            if not pair or not all(isinstance(part, Tensor) for part in self.data):
+            if not _is_pair(self.data):
                 raise InputError(
                     "loss(outputs, targets) needs data as pairs (inputs, targets) of tensors: "
                     "give such data, or use batch_loss(model, batch)"
                 )
+
+    def _checked(self, readings: Any) -> dict[str, Any] | None:
+        """Refuse readings that are neither data for the loss nor functions."""
+        if readings is None:
+            return None
+        if not isinstance(readings, Mapping):
+            raise InputError(
+                f"readings is a {type(readings).__name__}, expected a dictionary such as "
+                '{"test": (inputs, targets)}'
+            )
+        found: dict[str, Any] = {}
+        for name, what in readings.items():
+            if callable(what) and not isinstance(what, Sequence):
+                found[str(name)] = what
+                continue
+            if self.loss is None:
+                raise InputError(
+                    f"reading {name!r} is data, but the task has no loss(outputs, targets): give a "
+                    "function of the model that returns a number"
+                )
+            found[str(name)] = data_.materialise(what)
+            if not _is_pair(found[str(name)]):
+                raise InputError(
+                    f"reading {name!r} is a {type(what).__name__}, expected a pair of tensors "
+                    "(inputs, targets) or a function of the model"
+                )
+        return found
 
     @classmethod
     def of(
@@ -139,6 +170,11 @@ class Task:
         model = copy.deepcopy(self.model)
         model.load_state_dict(dict(weights), strict=False)
         return replace(self, model=model)
+
+
+def _is_pair(data: Any) -> bool:
+    pair = isinstance(data, tuple | list) and len(data) == 2
+    return pair and all(isinstance(part, Tensor) for part in data)
 
 
 def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -32,6 +32,15 @@ def ages(folder):
     return {int(path.stem): path.stat().st_mtime_ns for path in found}
 
 
+def contents(folder):
+    """Path → (bytes, time of writing) of every file below, but for the lock."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
 def with_nan(pairs, position):
     step, weights = pairs[position]
     pairs[position] = step, {**weights, "bias": torch.full((2,), torch.nan)}
@@ -57,7 +66,7 @@ def test_table_has_a_row_a_checkpoint(tmp_path):
     result = trace(out=tmp_path)
     header, *rows = (tmp_path / "trajectory.csv").read_text().splitlines()
     assert header.startswith("step,llc,mcse,virial,")
-    assert header.endswith("verdict,reasons")
+    assert header.endswith("verdict,reasons,train_loss,weight_norm")
     assert [int(row.split(",")[0]) for row in rows] == [10, 20, 30, 40]
     assert [float(row.split(",")[1]) for row in rows] == pytest.approx(list(result.llc), rel=1e-6)
     copy = result.to_csv(tmp_path / "copy" / "again.csv")
@@ -69,9 +78,10 @@ def test_table_has_a_row_a_checkpoint(tmp_path):
 def test_folder_and_checkpoint_objects_bring_their_metadata(tmp_path):
     saved = [save_checkpoint(tmp_path, s, w, {"train_loss": 1 / s}) for s, w in run()]
     by_folder = trace(str(tmp_path), tmp_path / "out")
-    assert by_folder.metadata_names == ["train_loss"]
+    assert by_folder.metadata_names == ["train_loss", "weight_norm"]
     assert by_folder.column("train_loss").tolist() == [1 / s for s, _ in run()]
-    assert (tmp_path / "out" / "trajectory.csv").read_text().splitlines()[0].endswith("train_loss")
+    header = (tmp_path / "out" / "trajectory.csv").read_text().splitlines()[0]
+    assert header.endswith("train_loss,weight_norm")
     for source in (saved, find_checkpoints(tmp_path)):
         assert trace(source).llc.tolist() == by_folder.llc.tolist()
     assert isinstance(saved[0], Checkpoint)
@@ -87,29 +97,33 @@ def test_second_trace_reuses_everything(tmp_path):
     assert [p.estimate.verdict for p in second.points] == [p.estimate.verdict for p in first.points]
 
 
-def test_what_decides_an_estimate_decides_its_reuse(tmp_path):
+def test_folder_of_another_trace_is_refused_and_says_why(tmp_path):
     def other_loss(outputs, targets):
         return ((outputs - targets) ** 2).mean(1) * 2
 
     # Looks the same to whoever compares names.
     other_loss.__name__, other_loss.__qualname__ = mean_square.__name__, mean_square.__qualname__
-    changes = [
-        {"gamma": 11.0},
-        {"n_beta": 30.0},
-        {"seed": 1},
-        {"used": task(mean_square, seed=1)},
-        {"used": task(other_loss)},
-        {"used": task("mse")},
-    ]
+    wide = llc.Task(torch.nn.Linear(3, 2, bias=False), real_valued(), mean_square)
     usual = {"checkpoints": run(1), "out": tmp_path, "used": task(mean_square), "draws": 20}
     trace(**usual)
-    for change in changes:
-        before = ages(tmp_path)
-        trace(**{**usual, **change})
-        after = ages(tmp_path)
-        assert all(after[step] > before[step] for step in before), change
-        trace(**{**usual, **change})
-        assert ages(tmp_path) == after, change
+    before = contents(tmp_path)
+    for change, words in [
+        ({"gamma": 11.0}, "gamma 10 (now 11)"),
+        ({"gamma": None}, "gamma 10 (now left open)"),
+        ({"n_beta": 30.0, "seed": 1}, "seed 0 (now 1)"),
+        ({"draws": 21, "behavioural": True}, "draws 20 (now 21), behavioural False (now True)"),
+        ({"used": task(mean_square, seed=1)}, "other data"),
+        ({"used": task(other_loss)}, "another loss"),
+        ({"used": task("mse")}, "another loss"),
+        ({"used": wide}, "another model"),
+    ]:
+        message = refusal(lambda change=change: trace(**{**usual, **change}))
+        assert words in message, message
+        assert str(tmp_path) in message
+        assert contents(tmp_path) == before, change
+    # What was chosen then may be given now.
+    trace(**{**usual, "n_beta": 40 / math.log(40), "sampler": "kinetic"})
+    assert ages(tmp_path) == {10: before["estimates/0000010.json"][1]}
 
 
 def test_other_weights_of_one_checkpoint_concern_it_alone(tmp_path):

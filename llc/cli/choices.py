@@ -8,7 +8,7 @@ from llc.execution import Execution
 from llc.settings import Settings
 
 if TYPE_CHECKING:
-    from llc.cli.options import Sampled
+    from llc.cli.options import Sampling
 
 __all__ = ["execution_of", "explained", "settings_of"]
 
@@ -17,7 +17,7 @@ DEFAULTS = {"budget": "default; draws are fixed, and need none"}
 SWITCHES = ("behavioural", "control_variate")
 
 
-def settings_of(options: "Sampled") -> Settings:
+def settings_of(options: "Sampling") -> Settings:
     """Collect settings from ``--settings`` or ``--preset``, overruled by flags given beside it.
 
     A flag left out is None, a switch left out False; a switch cannot be turned off here. A
@@ -47,7 +47,7 @@ def settings_of(options: "Sampled") -> Settings:
     return replace(base, **given, reasons=reasons)
 
 
-def execution_of(options: "Sampled") -> Execution:
+def execution_of(options: "Sampling") -> Execution:
     """Collect where and how to compute."""
     return Execution(
         options.device, options.compile, options.memory, options.autocast, options.seconds

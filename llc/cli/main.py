@@ -1,22 +1,24 @@
 """``rlct``: one place for parsing, errors and exit codes.
 
-Exit codes: 0 done; 1 the verdict failed and ``--strict`` was given, or a validation did not pass; 2
+Exit codes: 0 done; 1 a verdict failed and ``--strict`` was given, or a validation did not pass; 2
 bad input, told in one sentence on standard error; 130 interrupted.
 """
 
 import contextlib
 import difflib
+import importlib
 import io
 import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from llc.errors import InputError
 
 __all__ = ["main"]
 
-COMMANDS = ("estimate", "calibrate", "demo", "scale", "transitions", "validate")
+COMMANDS = ("estimate", "calibrate", "demo", "scale", "trace", "transitions", "validate")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -54,34 +56,9 @@ def _main(arguments: list[str]) -> int:
         return 130
 
 
-def _run(options: object) -> int:
-    """Dispatch; each command's module is imported only when it runs."""
-    from llc.cli.options import Calibrate, Demo, Estimate, Scale, Transitions, Validate
-
-    if isinstance(options, Estimate):
-        from llc.cli import estimate
-
-        return estimate.run(options)
-    if isinstance(options, Calibrate):
-        from llc.cli import calibrate
-
-        return calibrate.run(options)
-    if isinstance(options, Scale):
-        from llc.cli import scale
-
-        return scale.run(options)
-    if isinstance(options, Transitions):
-        from llc.cli import transitions
-
-        return transitions.run(options)
-    if isinstance(options, Validate):
-        from llc.cli import validate
-
-        return validate.run(options)
-    assert isinstance(options, Demo)
-    from llc.cli import demo
-
-    return demo.run(options)
+def _run(options: Any) -> int:
+    """Dispatch; each command's module, named as its options, is imported only when it runs."""
+    return importlib.import_module(f"llc.cli.{type(options).__name__.lower()}").run(options)
 
 
 def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of options.py

@@ -12,7 +12,9 @@ __all__ = [
     "Demo",
     "Estimate",
     "Sampled",
+    "Sampling",
     "Scale",
+    "Trace",
     "Transitions",
     "Validate",
 ]
@@ -24,6 +26,7 @@ OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 OptionalPlace = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 OptionalFloats = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
+OptionalShard = Annotated[str | None, tyro.conf.arg(metavar="i/N")]
 Sampler = Literal[
     "auto",
     "kinetic",
@@ -41,12 +44,10 @@ Sampler = Literal[
 OptionalSampler = Annotated[Sampler | None, tyro.conf.arg(metavar="SAMPLER")]
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """What every command that samples one checkpoint takes."""
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """What every command that samples by settings takes."""
 
-    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
-    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
     task: str
     """What returns an llc.Task: file.py:function, module:function, or one that is built in
     (modular-addition, linear-net, superposition)."""
@@ -96,7 +97,15 @@ class Sampled:
     """Show the traceback of an error."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Sampling):
+    """What every command that samples one checkpoint takes."""
+
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
+    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate(Sampled):
     """Estimate the local learning coefficient of one checkpoint.
 
@@ -107,7 +116,7 @@ class Estimate(Sampled):
     """Exit with 1 if the verdict is fail."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Calibrate(Sampled):
     """Choose settings for a checkpoint, each with its reason, and say what they cost.
 
@@ -128,6 +137,35 @@ class Calibrate(Sampled):
     """Values of n_beta of the grid; half-decades around the chosen one if left out."""
     cell_budget: OptionalInt = None
     """Most gradient evaluations of a cell, all chains together; 2000 a chain if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace(Sampling):
+    """Estimate every checkpoint of a training run; a killed trace goes on where it was.
+
+    Prints what was found in words; the run folder holds estimates, table and figure.
+    """
+
+    checkpoints: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="CKPTS")]
+    """A folder, files, or a pattern in quotes such as 'run/step_*.pt'."""
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    """Run folder; what is finished there is reused."""
+    freeze: bool = False
+    """Share step size, burn-in and draws too: the safest of three checkpoints'."""
+    workers: OptionalInt = None
+    """Processes, one thread each; one a core, eight at most, on a CPU, if left out."""
+    shard: OptionalShard = None
+    """Only every N-th checkpoint from the i-th on, so that N machines share a run."""
+    stack: int = 1
+    """Checkpoints that share a run; needs --freeze, or step size, burn-in and draws."""
+    follow: bool = False
+    """Go on looking for checkpoints as a training run writes them; Ctrl-C ends it."""
+    follow_for: OptionalFloat = None
+    """With --follow, end it also after so many seconds without a new checkpoint."""
+    n_eff: bool = False
+    """Measure the curvature's effective dimension too; some hundred passes over the data."""
+    strict: bool = False
+    """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +290,7 @@ Command = (
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]
+    | Annotated[Trace, tyro.conf.subcommand("trace")]
     | Annotated[Transitions, tyro.conf.subcommand("transitions")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]
 )

@@ -17,7 +17,7 @@ from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.sweeps.grid import AXES, Cell, Sweep, cell_from_json, cell_to_json
 from llc.task import Task
-from llc.trajectory.store import fingerprint_task, fingerprint_weights
+from llc.trajectory.fingerprints import fingerprint_task, fingerprint_weights
 
 __all__ = ["choose", "sweep", "with_sampler"]
 

@@ -1,230 +1,166 @@
 """A run folder: estimates kept with a fingerprint of everything that decides them."""
 
-import functools
-import hashlib
-import inspect
+import io
 import json
-import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
-import llc
 from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.files import write_whole
 from llc.settings import Settings
-from llc.task import Task
+from llc.trajectory.disk import writable
+from llc.trajectory.kept import TRACES, KeptEstimate
 
-__all__ = ["RunFolder", "fingerprint_task", "fingerprint_weights"]
+__all__ = ["Kept", "RunFolder"]
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, EOFError)
+
+
+class Kept(NamedTuple):
+    """A finished checkpoint: its estimate, the numbers beside it, and what made those."""
+
+    estimate: Estimate
+    metadata: dict[str, float]
+    readings: str
 
 
 class RunFolder:
-    """``run.json``, ``estimates/STEP.json`` and ``.npz``; a result is reused only if it fits."""
+    """``run.json``, ``estimates/STEP.json``, ``.npz`` and ``.fingerprint``, or ``.skipped``.
+
+    Everything is written whole or not at all; a full disk is an `InputError`.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def find(self, step: int, fingerprint: str) -> Estimate | None:
-        """Return a step's finished estimate, or None if there is none with this fingerprint."""
-        path = self._path(step)
+    def marked(self, step: int) -> bool:
+        """Whether there is a finished estimate, whatever it is of."""
+        return self._file(step, ".fingerprint").is_file()
+
+    def find(self, step: int, fingerprint: str) -> Kept | None:
+        """Return what is kept of a step, or None if there is nothing with this fingerprint."""
         try:
-            if self._mark(step)["fingerprint"] != fingerprint:
-                return None
-            return Estimate.load(path)
-        except (OSError, ValueError, LookupError, TypeError, InputError):
+            mark = json.loads(self._file(step, ".fingerprint").read_text())
+            return self._read(step, mark) if mark["fingerprint"] == fingerprint else None
+        except UNREADABLE:
             # Unfinished or foreign: computed anew.
             return None
 
-    def keep(
-        self, step: int, fingerprint: str, estimate: Estimate, metadata: Mapping[str, float]
-    ) -> None:
-        """Save an estimate; the fingerprint last, so that a kill between files leaves no trace."""
-        path = self._path(step)
-        path.with_suffix(".fingerprint").unlink(missing_ok=True)
-        estimate.save(path)
-        self.annotate(step, fingerprint, metadata)
-        path.with_suffix(".skipped").unlink(missing_ok=True)
+    def keep(self, step: int, fingerprint: str, kept: Kept) -> Kept:
+        """Save an estimate; the fingerprint last, so that a kill between files leaves no trace.
 
-    def annotate(self, step: int, fingerprint: str, metadata: Mapping[str, float]) -> None:
-        """Write a finished estimate's fingerprint and metadata, unless they are there already."""
-        record = {"fingerprint": fingerprint, "metadata": dict(metadata)}
-        content = json.dumps(record).encode()
-        path = self._path(step).with_suffix(".fingerprint")
-        if not path.is_file() or path.read_bytes() != content:
-            write_whole(path, content)
+        Returns:
+            The same, with the traces of the estimate left on disk.
+        """
+        path = self._file(step, ".json")
+        with writable(self.folder):
+            self._file(step, ".fingerprint").unlink(missing_ok=True)
+            kept.estimate.save(path)
+            self.annotate(step, fingerprint, kept)
+        return kept._replace(estimate=KeptEstimate.of(kept.estimate, path))
+
+    def annotate(self, step: int, fingerprint: str, kept: Kept) -> None:
+        """Write a finished estimate's fingerprint and the numbers beside it; it is not skipped."""
+        record = {
+            "fingerprint": fingerprint, "readings": kept.readings, "metadata": kept.metadata,
+        }  # fmt: skip
+        with writable(self.folder):
+            write_whole(self._file(step, ".fingerprint"), json.dumps(record).encode())
+        self.take(step)
 
     def skip(self, step: int, reason: str) -> None:
-        """Keep the sentence that says why a step could not be estimated."""
-        self._path(step).with_suffix(".fingerprint").unlink(missing_ok=True)
-        write_whole(self._path(step).with_suffix(".skipped"), json.dumps(reason).encode())
+        """Keep the sentence that says why a step could not be estimated.
 
-    def record(self) -> dict[str, Any]:
-        """Return what ``run.json`` holds.
+        An estimate of before stays where it is, for a file that can be read again tomorrow.
+        """
+        with writable(self.folder):
+            write_whole(self._file(step, ".skipped"), json.dumps(reason).encode())
+
+    def take(self, step: int) -> None:
+        """Count a finished step as finished, whatever was said of it before."""
+        with writable(self.folder):
+            self._file(step, ".skipped").unlink(missing_ok=True)
+
+    def record(self) -> dict[str, Any] | None:
+        """Return what ``run.json`` holds, or None if there is none.
 
         Raises:
-            InputError: there is none, or it cannot be read.
+            InputError: it is there, but cannot be read.
         """
         path = self.folder / "run.json"
         try:
             found = json.loads(path.read_text())
-            if not isinstance(found["steps"], list) or not isinstance(found["task"], str):
-                raise ValueError("no steps or no task")
             Settings.from_dict(found["settings"])
+            str(found["task"]), [int(step) for step in found["steps"] or ()]
             return found
-        except FileNotFoundError as error:
+        except FileNotFoundError:
+            return None
+        except UNREADABLE as error:
             raise InputError(
-                f"{self.folder} holds no run.json, expected a folder that rlct trace wrote"
-            ) from error
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise InputError(
-                f"{path} is not what rlct trace writes ({error}): run the same rlct trace again"
+                f"{path} is not what rlct trace writes ({error!r}): give another folder, or remove "
+                "this file, after which estimates are reused where they fit"
             ) from error
 
-    def points(self) -> Iterator[tuple[int, Estimate, dict[str, float]]]:
-        """Yield (step, estimate, metadata) of what is finished, by step.
+    def describe(self, record: Mapping[str, Any], *, first: bool = False) -> bool:
+        """Write ``run.json``; with ``first`` only if there is none yet, and tell whether so."""
+        path = self.folder / "run.json"
+        content = json.dumps(record, indent=1).encode()
+        with writable(self.folder):
+            if not first:
+                write_whole(path, content)
+                return True
+            write_whole(path, content, new=True)
+        return path.read_bytes() == content
+
+    def points(self, steps: Sequence[int] | None) -> Iterator[tuple[int, Kept]]:
+        """Yield what is finished, by step; of these steps alone, if some are given.
 
         Raises:
             InputError: a finished estimate cannot be read.
         """
-        wanted = set(self.record()["steps"])
+        wanted = None if steps is None else set(steps)
         for path in self._files(".fingerprint"):
             step = int(path.stem)
-            if step not in wanted:
+            out = self._file(step, ".skipped").exists()
+            if out or (wanted is not None and step not in wanted):
                 continue
             try:
-                metadata = dict(self._mark(step)["metadata"])
-                estimate = Estimate.load(self._path(step))
-            except (OSError, ValueError, LookupError, TypeError, InputError) as error:
+                kept = self._read(step, json.loads(path.read_text()))
+            except UNREADABLE as error:
                 raise InputError(
-                    f"step {step} of {self.folder} cannot be read ({error}): run the same rlct "
+                    f"step {step} of {self.folder} cannot be read ({error!r}): run the same rlct "
                     "trace again, which computes it anew"
                 ) from error
-            yield step, estimate, metadata
+            yield step, kept
 
-    def skipped(self) -> dict[int, str]:
+    def skipped(self, steps: Sequence[int] | None) -> dict[int, str]:
         """Return step → sentence for what could not be estimated."""
-        wanted = set(self.record()["steps"])
+        wanted = None if steps is None else set(steps)
         found = {int(path.stem): path for path in self._files(".skipped")}
         return {
-            step: json.loads(path.read_text()) for step, path in found.items() if step in wanted
+            step: json.loads(path.read_text())
+            for step, path in found.items()
+            if wanted is None or step in wanted
         }
+
+    def _read(self, step: int, mark: Mapping[str, Any]) -> Kept:
+        path = self._file(step, ".json")
+        estimate = Estimate.from_dict(json.loads(path.read_text()))
+        # Opened, not read: a file that was cut short has lost its table of contents.
+        with np.load(io.BytesIO(path.with_suffix(".npz").read_bytes())) as arrays:
+            if set(arrays.files) != set(TRACES):
+                raise ValueError(f"{path.stem}.npz holds {arrays.files}")
+        metadata = {str(name): float(value) for name, value in mark["metadata"].items()}
+        return Kept(KeptEstimate.of(estimate, path), metadata, str(mark["readings"]))
 
     def _files(self, ending: str) -> list[Path]:
         found = (self.folder / "estimates").glob(f"[0-9]*{ending}")
         return sorted(found, key=lambda path: int(path.stem))
 
-    def _mark(self, step: int) -> dict[str, Any]:
-        return json.loads(self._path(step).with_suffix(".fingerprint").read_text())
-
-    def describe(self, task: Task, settings: Settings, steps: list[int]) -> None:
-        """Write ``run.json``: resolved settings, versions, what was sampled."""
-        record = {
-            "task": task.label,
-            "steps": steps,
-            "settings": settings.to_dict(),
-            "task_fingerprint": fingerprint_task(task),
-            "versions": {
-                "llc": llc.__version__, "torch": torch.__version__, "numpy": np.__version__,
-            },
-        }  # fmt: skip
-        write_whole(self.folder / "run.json", json.dumps(record, indent=1).encode())
-
-    def settings(self) -> Settings | None:
-        """Return the settings of ``run.json``, or None if there is none to read."""
-        try:
-            record = json.loads((self.folder / "run.json").read_text())
-            return Settings.from_dict(record["settings"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def task_fingerprint(self) -> str | None:
-        """Return the task's fingerprint of ``run.json``, or None."""
-        try:
-            return json.loads((self.folder / "run.json").read_text())["task_fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _path(self, step: int) -> Path:
-        return self.folder / "estimates" / f"{step:07d}.json"
-
-
-def fingerprint_weights(weights: Mapping[str, Tensor], task: str, settings: Settings) -> str:
-    """Hash weights together with a task's fingerprint, the settings and our version."""
-    digest = hashlib.sha256(f"{llc.__version__}\n{task}\n{_settings_key(settings)}".encode())
-    for name in sorted(weights):
-        digest.update(name.encode())
-        _add_tensor(digest, weights[name])
-    return digest.hexdigest()
-
-
-def fingerprint_task(task: Task) -> str:
-    """Hash data, architecture and the code of the loss, but not the weights.
-
-    The loss counts by name, bytecode and constants, and by those of the functions nested in
-    it; what it reads from elsewhere (globals, closures) is not seen.
-    """
-    digest = hashlib.sha256(str(task.model).encode())
-    for name, parameter in task.model.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.requires_grad}".encode())
-    digest.update(_source(type(task.model)))
-    for leaf in tree_flatten(task.data)[0]:
-        if isinstance(leaf, Tensor):
-            _add_tensor(digest, leaf)
-    for part in (task.loss, task.batch_loss, task.potential):
-        digest.update(_code_key(part).encode())
-    return digest.hexdigest()
-
-
-def _settings_key(settings: Settings) -> str:
-    values = settings.to_dict()
-    values.pop("reasons")
-    return json.dumps(values, sort_keys=True)
-
-
-def _add_tensor(digest: Any, tensor: Tensor) -> None:
-    tensor = tensor.detach().cpu().contiguous()
-    digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    # Viewed as bytes, since numpy has no bfloat16.
-    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-
-
-def _source(kind: type) -> bytes:
-    try:
-        return inspect.getsource(kind).encode()
-    except (OSError, TypeError):
-        return kind.__qualname__.encode()
-
-
-def _code_key(function: Any) -> str:
-    """Describe a function by what it does; never by its address, which changes between runs."""
-    if isinstance(function, functools.partial):
-        inside = sorted(function.keywords.items())
-        return f"partial {_code_key(function.func)} {function.args} {inside}"
-    code = getattr(function, "__code__", None)
-    if code is not None:
-        return f"{function.__qualname__} {_code_text(code)}"
-    if isinstance(function, torch.nn.Module):
-        return f"{function} {_source(type(function)).decode()}"
-    if callable(function):
-        name = getattr(function, "__qualname__", None) or type(function).__qualname__
-        call = getattr(type(function).__call__, "__code__", None)
-        return f"{name} {'' if call is None else _code_text(call)}"
-    return repr(function)
-
-
-def _code_text(code: types.CodeType) -> str:
-    return f"{code.co_code.hex()} {code.co_names} {[_constant(c) for c in code.co_consts]}"
-
-
-def _constant(value: Any) -> str:
-    if isinstance(value, types.CodeType):
-        return _code_text(value)
-    if isinstance(value, frozenset):
-        return repr(sorted(map(repr, value)))
-    return repr(value)
+    def _file(self, step: int, ending: str) -> Path:
+        return self.folder / "estimates" / f"{step:07d}{ending}"

@@ -1,257 +1,154 @@
 """Estimate every checkpoint of a training run with one set of settings."""
 
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
 
-from llc.calibration import Resolved, fill, resolve_task
-from llc.checkpoints import Checkpoint, find_checkpoints
 from llc.errors import InputError
-from llc.estimation import Estimate
-from llc.estimator import estimate_stack, estimate_task
 from llc.execution import Execution
 from llc.settings import Settings
 from llc.task import Task
-from llc.trajectory.store import RunFolder, fingerprint_task, fingerprint_weights
-from llc.trajectory.trajectory import Point, Trajectory
+from llc.trajectory.checks import check, check_stack
+from llc.trajectory.crew import Crew, Foreign, Here
+from llc.trajectory.disk import held
+from llc.trajectory.fingerprints import fingerprint_task, fingerprint_values
+from llc.trajectory.follow import follow as follow_files
+from llc.trajectory.processes import Processes
+from llc.trajectory.record import settle_in
+from llc.trajectory.run import Run
+from llc.trajectory.sources import Source, as_items, is_lazy
+from llc.trajectory.store import RunFolder
+from llc.trajectory.trajectory import Trajectory
+from llc.trajectory.watch import Progress, Watch
+from llc.trajectory.work import Order
 
 __all__ = ["trace"]
 
-Source = str | Path | Iterable[Checkpoint | tuple[int, Mapping[str, Tensor]]]
-PILOTS = 3
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A checkpoint with its weights in hand."""
-
-    step: int
-    weights: Mapping[str, Tensor]
-    metadata: Mapping[str, float]
-
 
 def trace(
-    task: Task,
+    task: Task | Callable[[], Task],
     checkpoints: Source,
     *,
     out: str | Path | None = None,
     settings: Settings | None = None,
+    freeze: bool = False,
+    readings: Mapping[str, Any] | None = None,
+    n_eff: bool = False,
+    workers: int = 1,
     executor: Executor | None = None,
-    execution: Execution | None = None,
+    shard: tuple[int, int] | None = None,
     stack: int = 1,
-    progress: bool | Callable[[int, Estimate | None], None] | None = None,
+    follow: bool = False,
+    follow_for: float | None = None,
+    execution: Execution | None = None,
+    progress: Progress = None,
     **given: Any,
 ) -> Trajectory:
     """Estimate the LLC at every checkpoint of a training run.
 
-    One nβ, one γ and one chain seed serve all checkpoints, so that differences between them
-    are differences of the checkpoints; step size and burn-in follow each checkpoint's own
-    curvature. Where γ is not given it is chosen at three checkpoints and the most local kept.
+    One nβ, one γ and one seed, of noise and of batches, serve all checkpoints, so that differences
+    between them are differences of the checkpoints. Where γ is not given it is chosen at the
+    first, the middle and the last checkpoint, and the most local kept. Step size, burn-in and
+    draws follow each checkpoint's own curvature; with ``freeze`` they too are shared, the safest
+    of the three checkpoints', and each estimate's own verdict says where they do not serve. It is
+    not the default since shared noise alone does most of what it is for: on a network that groks,
+    errors of neighbouring checkpoints correlate by 0.85 without it and by 0.83 with it, for 1,300
+    and 2,900 gradients a checkpoint. A ``stack`` needs it.
 
     Args:
-        task: the model (its own weights do not matter), data and loss.
-        checkpoints: a folder, `Checkpoint` objects, or pairs of (step, state dict).
+        task: the model (its own weights do not matter), data and loss; or a function that returns
+            it, which worker processes call for themselves.
+        checkpoints: a folder, a pattern such as ``"run/step_*.pt"``, a list of paths, of
+            `Checkpoint` objects or of pairs (step, state dict); or an iterator of any of these,
+            which is read as it goes, so that no more than a few are held at once. A step is the
+            last number of a file's name, else one saved in it as ``step`` or ``global_step``.
         out: a run folder; estimates found there with the same fingerprint of weights, data,
-            loss and settings are reused, so that an interrupted trace goes on where it stopped.
+            loss and settings are reused, so that a trace that was killed goes on where it was.
         settings: as for `estimate`.
-        executor: any ``concurrent.futures.Executor``; None computes here, one after another.
-            A process pool needs a task that can be pickled.
-        execution: device, compilation and memory limit; none of it decides a result.
+        freeze: share step size, burn-in and draws too.
+        readings: what to measure beside the LLC, instead of the task's own; see `Task`.
+        n_eff: measure N_eff(γ/nβ) = Σ h_i/(h_i + γ/nβ) of the curvature too, as column ``n_eff``.
+        workers: processes, one thread each; 1 computes here. More need a task that can be pickled,
+            or a function that returns it.
+        executor: instead, any ``concurrent.futures.Executor``.
+        shard: (i, N): every N-th checkpoint, beginning with the i-th, so that N machines share a
+            run; the folder may be shared, and the same call without it collects what they did.
         stack: checkpoints that share a run, their chains side by side; more than one needs
-            ``step_size``, ``burn_in`` and ``draws`` given, and pays for small batches on a CPU
-            and for small models on a GPU.
+            ``step_size``, ``burn_in`` and ``draws`` given or frozen, and pays for small batches on
+            a CPU and for small models on a GPU.
+        follow: go on looking for checkpoints in a folder or pattern as a training run writes them;
+            Ctrl-C ends it, with the trajectory so far.
+        follow_for: end it also after so many seconds without a new one.
+        execution: device, compilation and memory limit; none of it decides a result.
         progress: True for a bar, or a function called with (step, estimate or None if skipped).
         **given: single settings, instead of ``settings``.
 
     Returns:
         The trajectory. Checkpoints that cannot be estimated are in ``skipped``, with the reason.
+        With ``out`` the traces of its estimates stay on disk until somebody looks at them. With
+        ``shard`` and ``out`` it holds what is finished in the folder by whomever.
 
     Raises:
-        InputError: no checkpoint, none that can be estimated, or a stack without the settings it
-            needs.
+        InputError: no checkpoint, or none that can be estimated; two of one step; a folder that
+            cannot be written, or was made with other settings, which are named; a stack without
+            the settings it needs.
     """
-    jobs = _jobs(checkpoints)
-    if not jobs:
-        raise InputError("checkpoints is empty: give at least one")
-    folder = None if out is None else RunFolder(out)
-    key = fingerprint_task(task)
+    build: Task | Callable[[], Task] = task
+    if readings is not None:
+        build = partial(_with_readings, task, readings)
+        task = build()
+    else:
+        task = _built(task)
     wanted = replace(settings or Settings(), **given)
-    _check_stack(stack, wanted)
-    chosen = _resolve_all(task, key, jobs, wanted, folder, execution)
-    if folder is not None:
-        folder.describe(task, chosen, [job.step for job in jobs])
-    marks = {job.step: fingerprint_weights(job.weights, key, chosen) for job in jobs}
-    done: dict[int, Estimate] = {}
-    if folder is not None:
-        kept = {step: folder.find(step, mark) for step, mark in marks.items()}
-        done = {step: found for step, found in kept.items() if found is not None}
-    skipped: dict[int, str] = {}
-    with _Watch(task.label, len(jobs), progress) as watch:
-        for step, found in done.items():
-            watch(step, found)
-        todo = [job for job in jobs if job.step not in done]
-        for job, result in _compute(task, chosen, _groups(todo, stack), executor, execution):
-            if isinstance(result, Estimate):
-                done[job.step] = result
-                if folder is not None:
-                    folder.keep(job.step, marks[job.step], result, job.metadata)
-            else:
-                skipped[job.step] = str(result)
-                if folder is not None:
-                    folder.skip(job.step, str(result))
-            watch(job.step, done.get(job.step))
-    if not done:
-        raise InputError(f"no checkpoint could be estimated; step {jobs[0].step}: "
-                         f"{skipped[jobs[0].step]}")  # fmt: skip
-    points = [Point(job.step, done[job.step], job.metadata) for job in jobs if job.step in done]
-    trajectory = Trajectory(task.label, chosen, tuple(points), skipped)
-    if folder is not None:
-        trajectory.to_csv(folder.folder / "trajectory.csv")
-    return trajectory
-
-
-def _jobs(checkpoints: Source) -> list[_Job]:
-    if isinstance(checkpoints, str | Path):
-        checkpoints = find_checkpoints(checkpoints)
-    jobs = {}
-    for item in checkpoints:
-        if isinstance(item, Checkpoint):
-            job = _Job(item.step, item.weights(), item.metadata)
+    check(stack, wanted, freeze, workers, executor, shard, follow, follow_for, checkpoints)
+    with nullcontext() if out is None else held(Path(out), shared=shard is not None):
+        items = None
+        if follow:
+            assert isinstance(checkpoints, str | Path)
+            feed = follow_files(checkpoints, follow_for)
         else:
-            step, weights = item
-            job = _Job(int(step), weights, {})
-        if job.step in jobs:
-            raise InputError(f"checkpoints hold step {job.step} twice: keep one of them")
-        jobs[job.step] = job
-    return [jobs[step] for step in sorted(jobs)]
+            feed = as_items(checkpoints)
+            if not is_lazy(checkpoints):
+                items = list(feed)
+                feed = iter(items)
+                if not items:
+                    raise InputError("checkpoints is empty: give at least one")
+        folder = None if out is None else RunFolder(out)
+        chosen, feed = settle_in(task, items, feed, wanted, freeze, folder, execution)
+        check_stack(stack, chosen)
+        key, named = fingerprint_task(task), fingerprint_values(dict(task.readings or {}))
+        order = Order(task, key, chosen, execution, n_eff, named)
+        crew: Crew
+        if executor is not None:
+            crew = Foreign(order, executor)
+        elif workers > 1:
+            crew = Processes(replace(order, task=build), workers)
+        else:
+            crew = Here(order)
+        run = Run(order, folder, shard, stack)
+        total = None if items is None else len(items[run.first :: run.every])
+        with Watch(task.label, total, progress) as watch:
+            run.go(feed, crew, watch, patient=follow)
+        return run.finish(task.label, whole=items is not None)
 
 
-def _resolve_all(
-    task: Task,
-    key: str,
-    jobs: list[_Job],
-    wanted: Settings,
-    folder: RunFolder | None,
-    execution: Execution | None,
-) -> Settings:
-    """One nβ and γ for all: reused from the folder if it asks for the same, else chosen."""
-    if wanted.gamma is not None:
-        return fill(wanted, task.size)
-    kept = folder.settings() if folder is not None else None
-    if kept is not None and folder is not None and folder.task_fingerprint() == key:
-        # What was asked then is what is left when γ, and all that was filled in, is put back.
-        again = replace(fill(wanted, task.size), gamma=kept.gamma)
-        if again == kept:
-            return kept
-    picks = sorted({round(i * (len(jobs) - 1) / (PILOTS - 1)) for i in range(PILOTS)})
-    choices: list[Resolved] = []
-    problems: list[InputError] = []
-    # Others stand in, latest first, only where none of the three can be estimated.
-    for i in [*picks, *(j for j in reversed(range(len(jobs))) if j not in picks)]:
-        if choices and i not in picks:
-            break
-        try:
-            choices.append(resolve_task(task.at(jobs[i].weights), wanted, execution))
-        except InputError as error:
-            problems.append(error)
-    if not choices:
-        raise problems[0]
-    # A checkpoint that is no minimum at any γ has no say: no γ would make it one.
-    voters = [choice.settings for choice in choices if choice.sound]
-    voters = voters or [choice.settings for choice in choices]
-    most_local = max(voters, key=lambda settings: settings.gamma or 0.0)
-    why = f"largest of {len(voters)} checkpoints'; {most_local.reasons['gamma']}"
-    return replace(most_local, reasons={**most_local.reasons, "gamma": why})
+def _with_readings(task: Task | Callable[[], Task], readings: Mapping[str, Any]) -> Task:
+    return replace(_built(task), readings=readings)
 
 
-def _check_stack(stack: int, settings: Settings) -> None:
-    if stack != int(stack) or stack < 1:
-        raise InputError(f"stack is {stack!r}, expected a whole number of at least 1")
-    missing = [n for n in ("step_size", "burn_in", "draws") if getattr(settings, n) is None]
-    if stack > 1 and missing:
+def _built(task: Task | Callable[[], Task]) -> Task:
+    found = task
+    if not isinstance(task, Task | torch.nn.Module) and callable(task):
+        found = task()
+    if not isinstance(found, Task):
         raise InputError(
-            f"stack is {stack}, which needs step_size, burn_in and draws, but {missing[0]} is left "
-            "open: give it, or leave stack out"
+            f"task is a {type(found).__name__}, expected an llc.Task(model, data, loss), or a "
+            "function that returns one"
         )
-
-
-def _groups(jobs: list[_Job], size: int) -> list[list[_Job]]:
-    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
-
-
-def _estimate_group(
-    task: Task,
-    weights: list[Mapping[str, Tensor]],
-    settings: Settings,
-    execution: Execution | None,
-) -> list[Estimate | InputError]:
-    """Estimate checkpoints in one run, or one by one where one of them stands in the way."""
-    if len(weights) > 1:
-        try:
-            tasks = [task.at(each) for each in weights]
-            return [*estimate_stack(tasks, settings, execution=execution)]
-        except InputError:
-            pass
-    results: list[Estimate | InputError] = []
-    for each in weights:
-        try:
-            results.append(estimate_task(task.at(each), settings, execution=execution))
-        except InputError as error:
-            results.append(error)
-    return results
-
-
-def _compute(
-    task: Task,
-    settings: Settings,
-    groups: list[list[_Job]],
-    executor: Executor | None,
-    execution: Execution | None,
-) -> Iterable[tuple[_Job, Estimate | InputError]]:
-    """Yield results as they finish."""
-    if executor is None:
-        for group in groups:
-            weights = [job.weights for job in group]
-            yield from zip(group, _estimate_group(task, weights, settings, execution), strict=True)
-        return
-    futures: dict[Future[list[Estimate | InputError]], list[_Job]] = {}
-    for group in groups:
-        weights = [job.weights for job in group]
-        futures[executor.submit(_estimate_group, task, weights, settings, execution)] = group
-    try:
-        for future in as_completed(futures):
-            yield from zip(futures[future], future.result(), strict=True)
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-class _Watch:
-    """A bar over checkpoints, or the caller's own function."""
-
-    def __init__(
-        self, name: str, total: int, progress: bool | Callable[[int, Estimate | None], None] | None
-    ) -> None:
-        from tqdm import tqdm
-
-        self._call = progress if callable(progress) else None
-        shown = progress is True and sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=name, unit="checkpoint", disable=not shown)
-
-    def __enter__(self) -> "_Watch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def __call__(self, step: int, estimate: Estimate | None) -> None:
-        if self._call is not None:
-            self._call(step, estimate)
-        self._bar.update()
-        if estimate is not None:
-            self._bar.set_postfix_str(f"step {step}, LLC {estimate.llc:.4g}")
+    return found

@@ -103,13 +103,18 @@ class Trajectory:
             raise InputError(f"{folder} is no folder, expected one that rlct trace wrote")
         kept = RunFolder(folder)
         record = kept.record()
-        points = tuple(Point(*found) for found in kept.points())
+        if record is None:
+            raise InputError(f"{folder} holds no run.json, expected a folder that rlct trace wrote")
+        steps = record["steps"]
+        points = tuple(
+            Point(step, found.estimate, found.metadata) for step, found in kept.points(steps)
+        )
         if not points:
             raise InputError(
                 f"{folder} holds no finished estimate yet: run the same rlct trace to its end"
             )
         settings = Settings.from_dict(record["settings"])
-        return cls(record["task"], settings, points, kept.skipped())
+        return cls(record["task"], settings, points, kept.skipped(steps))
 
     def to_csv(self, path: str | Path) -> Path:
         """Write one row a checkpoint: step, estimate, verdict, metadata."""

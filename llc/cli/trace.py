@@ -1,0 +1,169 @@
+"""``rlct trace``: every checkpoint of a training run, into a run folder."""
+
+import json
+import os
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from llc import plot
+from llc.cli.choices import execution_of, settings_of
+from llc.cli.tasks import load_task
+from llc.errors import InputError
+from llc.estimation.estimate import rounded
+from llc.trajectory import Trajectory, trace
+from llc.trajectory.disk import writable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llc.cli.options import Trace as Options
+    from llc.trajectory import Point
+
+__all__ = ["run"]
+
+MOST_WORKERS = 8
+SHOWN = 5
+
+
+def run(options: "Options") -> int:
+    """Trace, write table and figure, print; 1 if ``--strict`` was given and something failed."""
+    started = time.perf_counter()
+    settings, shard = settings_of(options), _shard(options.shard)
+    workers = _workers(options)
+    places = options.checkpoints
+    if not places:
+        raise InputError("no checkpoints given, expected a folder, files or a pattern in quotes")
+    if options.follow and len(places) > 1:
+        raise InputError(
+            f"--follow is given with {len(places)} paths, expected a folder or a pattern: put the "
+            "pattern in quotes, so that the shell leaves it alone"
+        )
+    result = trace(
+        partial(load_task, options.task),
+        places[0] if len(places) == 1 else list(places),
+        out=options.out,
+        settings=settings,
+        freeze=options.freeze,
+        n_eff=options.n_eff,
+        workers=workers,
+        shard=shard,
+        stack=options.stack,
+        follow=options.follow,
+        follow_for=options.follow_for,
+        execution=execution_of(options),
+        progress=True,
+    )
+    with writable(options.out):
+        figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
+    seconds = time.perf_counter() - started
+    if options.json:
+        print(json.dumps(_record(options, result, seconds), indent=1, allow_nan=False))
+    else:
+        print(_text(options, result, figures))
+        print(f"time      {seconds:.0f} s with {workers} process{'es' if workers > 1 else ''}")
+    failed = any(point.estimate.verdict.status == "fail" for point in result.points)
+    return 1 if options.strict and (failed or result.skipped) else 0
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if found is None:
+        raise InputError(f"--shard is {text!r}, expected i/N with i from 1 to N, such as 1/2")
+    return int(found.group(1)), int(found.group(2))
+
+
+def _workers(options: "Options") -> int:
+    if options.workers is not None:
+        return options.workers
+    if str(options.device or "cpu") != "cpu" or torch.cuda.is_available():
+        return 1
+    return min(MOST_WORKERS, os.cpu_count() or 1)
+
+
+def _counts(result: Trajectory) -> dict[str, int]:
+    counts = dict.fromkeys(("ok", "warn", "fail"), 0)
+    for point in result.points:
+        counts[point.estimate.verdict.status] += 1
+    return counts
+
+
+def _text(options: "Options", result: Trajectory, figures: "list[Path]") -> str:
+    """Say in words what was found, and where it lies."""
+    points, steps = result.points, result.steps
+    counts = ", ".join(f"{count} {status}" for status, count in _counts(result).items())
+    lines = [
+        f"{result.name}: {len(points)} checkpoints, steps {steps[0]:,.0f} … {steps[-1]:,.0f}, "
+        f"{points[0].estimate.dimension:,} parameters",
+        *("  " + line for line in str(result.settings).splitlines()),
+        f"LLC       {_change(result, 'llc', 'mcse')}",
+        f"null      {_change(result, 'null', 'null_se')}",
+        f"verdicts  {counts}",
+    ]
+    reasons: dict[str, list[Point]] = {}
+    for point in points:
+        for reason in point.estimate.verdict.reasons:
+            reasons.setdefault(reason.name, []).append(point)
+    for name, where in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        lines.append(f"  ! {name} at {_steps([point.step for point in where])}")
+    skipped = list(result.skipped.items())
+    if skipped:
+        lines.append(f"skipped   {len(skipped)}")
+        lines += [f"  ! step {step}: {why}" for step, why in skipped[:SHOWN]]
+        if len(skipped) > SHOWN:
+            lines.append(f"  ! and at {_steps([step for step, _ in skipped[SHOWN:]])}")
+    lines.append(f"table     {options.out / 'trajectory.csv'}")
+    lines.append("figures   " + ", ".join(map(str, figures)))
+    return "\n".join(lines)
+
+
+def _change(result: Trajectory, name: str, error: str) -> str:
+    """First, extremes and last of a column, with errors."""
+    values, errors = result.column(name), result.column(error)
+    known = np.flatnonzero(np.isfinite(values))
+    if not len(known):
+        return "not measured"
+    low, high = (int(known[pick(values[known])]) for pick in (np.argmin, np.argmax))
+
+    def at(position: int) -> str:
+        number, spread = rounded(values[position], errors[position])
+        return f"{number} ± {spread} at step {result.steps[position]:,.0f}"
+
+    first, last = int(known[0]), int(known[-1])
+    middle = [f"highest {at(high)}"] if high not in (first, last) else []
+    middle += [f"lowest {at(low)}"] if low not in (first, last) else []
+    return "; ".join([at(first), *middle, at(last)] if last != first else [at(first)])
+
+
+def _steps(steps: list[int]) -> str:
+    shown = ", ".join(str(step) for step in steps[:SHOWN])
+    more = f" and {len(steps) - SHOWN} more" if len(steps) > SHOWN else ""
+    return f"step{'s' if len(steps) > 1 else ''} {shown}{more}"
+
+
+def _record(options: "Options", result: Trajectory, seconds: float) -> dict[str, Any]:
+    points = []
+    for point in result.points:
+        estimate = point.estimate.to_dict()
+        del estimate["settings"]
+        numbers = {name: _number(value) for name, value in point.metadata.items()}
+        points.append({"step": point.step, **estimate, "readings": numbers})
+    return {
+        "out": str(options.out),
+        "task": result.name,
+        "settings": result.settings.to_dict(),
+        "verdicts": _counts(result),
+        "points": points,
+        "skipped": {str(step): why for step, why in result.skipped.items()},
+        "seconds": seconds,
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -1,0 +1,137 @@
+"""Worker processes that survive each other's deaths, and do not survive their parent's."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from llc.errors import InputError
+from llc.execution import GIB, SHARE_OF_FREE, Execution, free_memory
+from llc.trajectory.work import DIED, Job, Order, Outcome, work
+
+__all__ = ["Processes"]
+
+Jobs = list[Job]
+
+_own: dict[str, Any] = {}
+"""In a worker: the order, as bytes and, once somebody asked for it, as it is."""
+
+
+class Processes:
+    """Processes of our own, one thread each, that end with this one however it ends."""
+
+    def __init__(self, order: Order, count: int) -> None:
+        self.window = 2 * count
+        self._count = count
+        try:
+            self._order = pickle.dumps(replace(order, execution=_divided(order.execution, count)))
+        except Exception as error:  # pickle has many ways to say no
+            raise InputError(
+                f"the task cannot be sent to worker processes ({_first(error)}): define its model "
+                "and loss in a module, give trace a function that returns the task, or leave "
+                "workers at 1"
+            ) from error
+        self._context = multiprocessing.get_context("spawn")
+        self._began = self._context.Event()
+        self._pool, self._alive = self._start(count)
+
+    def submit(self, jobs: Jobs) -> "Future[list[Outcome]]":
+        """Hand over to a process."""
+        try:
+            return self._pool.submit(_work_in_process, jobs)
+        except BrokenExecutor as error:
+            future: Future[list[Outcome]] = Future()
+            future.set_exception(error)
+            return future
+
+    def recover(self, lost: Sequence[Jobs]) -> Iterator[Outcome]:
+        """Do each checkpoint again, alone; who dies once more is to blame itself.
+
+        Raises:
+            InputError: no process has ever begun.
+        """
+        self.close(done=False)
+        if not self._began.is_set():
+            raise InputError(
+                "worker processes end before they begin: put the call of llc.trace under "
+                "if __name__ == '__main__':, as every script that starts processes must, or leave "
+                "workers at 1"
+            )
+        for job in (job for jobs in lost for job in jobs):
+            pool, alive = self._start(1)
+            try:
+                yield from pool.submit(_work_in_process, [job]).result()
+            except BrokenExecutor:
+                yield Outcome(job.item.step, reason=DIED)
+            finally:
+                alive.close()
+                pool.shutdown(cancel_futures=True)
+        self._pool, self._alive = self._start(self._count)
+
+    def close(self, *, done: bool) -> None:
+        """Wait for what is in work, or end it."""
+        if not done:
+            self._alive.close()
+        self._pool.shutdown(cancel_futures=True)
+        self._alive.close()
+
+    def _start(self, count: int) -> tuple[ProcessPoolExecutor, Connection]:
+        # Its writing end lives in this process only, and closes with it, even at a kill -9.
+        reading, alive = self._context.Pipe(duplex=False)
+        shared = (reading, self._began, self._order)
+        pool = ProcessPoolExecutor(count, self._context, _begin, shared)
+        return pool, alive
+
+
+def _divided(execution: Execution | None, count: int) -> Execution:
+    """Give each process its part of the memory; that of a device is measured at its use."""
+    execution = execution or Execution()
+    if execution.memory is not None:
+        return replace(execution, memory=execution.memory / count)
+    if str(execution.device or "cpu") != "cpu":
+        return execution
+    free = SHARE_OF_FREE * free_memory(torch.device("cpu")) / GIB
+    known = free < float("inf")
+    return replace(execution, memory=free / count) if known else execution
+
+
+def _begin(alive: Connection, began: Any, order: bytes) -> None:
+    """Set up a worker: one thread, no Ctrl-C of its own, and no life after its parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
+    _own["bytes"] = order
+    began.set()
+
+
+def _end_with(alive: Connection) -> None:
+    try:
+        alive.poll(None)
+    finally:
+        os._exit(1)
+
+
+def _work_in_process(jobs: Jobs) -> list[Outcome]:
+    if "order" not in _own:
+        try:
+            _own["order"] = pickle.loads(_own["bytes"]).built()
+        except Exception as error:  # whatever importing a user's module raises
+            reason = (
+                f"a worker process cannot build the task ({_first(error)}): define its model and "
+                "loss in a module, or leave workers at 1"
+            )
+            return [Outcome(job.item.step, reason=reason) for job in jobs]
+    return work(_own["order"], jobs)
+
+
+def _first(error: Exception) -> str:
+    said = (str(error).splitlines() or [""])[0][:160]
+    return f"{type(error).__name__}: {said}"

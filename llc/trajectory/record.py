@@ -1,0 +1,163 @@
+"""``run.json``: what a run folder was made with, and whether it is what is asked for now."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import llc
+from llc.calibration import fill
+from llc.errors import InputError
+from llc.execution import Execution
+from llc.settings import Settings
+from llc.task import Task
+from llc.trajectory.common import PILOTS, is_open, settle
+from llc.trajectory.fingerprints import fingerprint_parts
+from llc.trajectory.sources import Item
+from llc.trajectory.store import RunFolder
+
+__all__ = ["demand_the_same", "make_record", "settle_in"]
+
+OTHER = {"model": "another model", "data": "other data", "loss": "another loss"}
+
+
+def make_record(
+    task: Task,
+    parts: Mapping[str, str],
+    asked: Settings,
+    freeze: bool,
+    settings: Settings,
+    steps: Sequence[int] | None,
+) -> dict[str, Any]:
+    """Put together what ``run.json`` holds; steps are None as long as they are not known."""
+    return {
+        "task": task.label,
+        "steps": None if steps is None else list(steps),
+        "settings": settings.to_dict(),
+        "asked": {**_values(asked), "freeze": freeze},
+        "task_fingerprint": dict(parts),
+        "versions": {
+            "llc": llc.__version__, "torch": torch.__version__, "numpy": np.__version__,
+        },
+    }  # fmt: skip
+
+
+def demand_the_same(
+    record: Mapping[str, Any],
+    folder: Path,
+    parts: Mapping[str, str],
+    asked: Settings,
+    freeze: bool,
+) -> Settings:
+    """Return a folder's settings, if it was made for the same task with the same settings.
+
+    A setting agrees if it was asked for with the same value, or is given now with the value that
+    was chosen then. How checkpoints are computed (workers, shards, device) is of no concern.
+
+    Args:
+        record: what ``run.json`` holds.
+        folder: for the message.
+        parts: fingerprints of the task's model, data and loss.
+        asked: settings, n_beta and sampler filled in.
+        freeze: whether step size, burn-in and draws are frozen.
+
+    Raises:
+        InputError: anything differs; the message says what.
+    """
+    settings = Settings.from_dict(record["settings"])
+    then, chosen = record.get("asked") or {}, _values(settings)
+    now = {**_values(asked), "freeze": freeze}
+    settled = all(now[name] == chosen[name] for name in chosen)
+    different = [
+        f"{name} {_word(then.get(name))} (now {_word(value)})"
+        for name, value in now.items()
+        if not settled and value != then.get(name) and (value is None or value != chosen.get(name))
+    ]
+    marks = record.get("task_fingerprint") or {}
+    different += [OTHER[name] for name, mark in parts.items() if marks.get(name) != mark]
+    version = (record.get("versions") or {}).get("llc")
+    if version != llc.__version__:
+        different.append(f"llc {version} (now {llc.__version__})")
+    if different:
+        raise InputError(
+            f"{folder} holds a trace made otherwise: {', '.join(different)}: give another folder "
+            "as out, or repeat what it was made with"
+        )
+    return settings
+
+
+def settle_in(
+    task: Task,
+    items: list[Item] | None,
+    feed: Iterator[Item | None],
+    wanted: Settings,
+    freeze: bool,
+    folder: RunFolder | None,
+    execution: Execution | None,
+) -> tuple[Settings, Iterator[Item | None]]:
+    """Find the settings of a folder, or choose them and write ``run.json``.
+
+    Args:
+        task: its own weights do not matter.
+        items: all checkpoints, by step; None where they are read as they come.
+        feed: the checkpoints, one after another.
+        wanted: choices already made.
+        freeze: share step size, burn-in and draws too.
+        folder: the run folder, if there is one.
+        execution: device and limits.
+
+    Returns:
+        The settings, and the checkpoints, of which none is lost.
+
+    Raises:
+        InputError: the folder was made otherwise, or there is nothing to choose settings at.
+    """
+    asked, parts = fill(wanted, task.size), fingerprint_parts(task)
+    record = None if folder is None else folder.record()
+    steps = None if items is None else [item.step for item in items]
+    if folder is not None and record is not None:
+        chosen = demand_the_same(record, folder.folder, parts, asked, freeze)
+        if record["steps"] != steps:
+            folder.describe({**record, "steps": steps})
+        return chosen, feed
+    pilots = items
+    if pilots is None and is_open(wanted, freeze):
+        pilots, feed = _head(feed)
+        if not pilots:
+            raise InputError("checkpoints is empty, or none came in time: give at least one")
+    chosen = settle(task, pilots or [], wanted, freeze, execution)
+    if folder is not None:
+        record = make_record(task, parts, asked, freeze, chosen, steps)
+        if not folder.describe(record, first=True):
+            # Another shard was first: what it chose is for all.
+            first = folder.record()
+            assert first is not None
+            chosen = demand_the_same(first, folder.folder, parts, asked, freeze)
+    return chosen, feed
+
+
+def _head(feed: Iterator[Item | None]) -> tuple[list[Item], Iterator[Item | None]]:
+    """Take the first checkpoints of a source that is read as it goes, to choose settings at."""
+    found: list[Item] = []
+    for item in feed:
+        if item is not None:
+            found.append(item)
+        elif found:
+            break
+        if len(found) == PILOTS:
+            break
+    return found, chain(found, feed)
+
+
+def _values(settings: Settings) -> dict[str, Any]:
+    return {f.name: getattr(settings, f.name) for f in fields(Settings) if f.name != "reasons"}
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "left open"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
