@@ -28,7 +28,7 @@ class Truth:
     low: float
     high: float
     jump: float
-    half: int
+    half: int = 0
 
 
 @dataclass(frozen=True)
