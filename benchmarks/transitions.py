@@ -40,10 +40,10 @@ Result:
     GP slope, 1 s.d., with hindsight      0.990              0.883     10.66
 
 Missed: three ranks of 20-5-5-20 that were found as one transition with their neighbour, of twice
-the height (hence its z): between them lie two or three checkpoints, chains far from converged. The
-one false transition is a fall of .63 on the way to a square, whose λ nobody knows. The median
-height is within 10 %, single ones often are not: of a rise of 3 to 5 the Monte-Carlo error alone is
-5 to 10 %, which the standard errors say. Superposition's are too large by two of theirs: at these
+the height (hence its z): one or two checkpoints lie on the level between them. The one false
+transition is a fall of .63 on the way to a square, whose λ nobody knows. The median height is
+within 10 %, single ones often are not: of a rise of 3 to 5 the Monte-Carlo error alone is 5 to
+10 %, which the standard errors say. Superposition's are too large by two of theirs: at these
 settings λ̂ is 5 % below λ at zero weights. PELT tuned on the answers finds those three ranks, and
 42 jumps in 100 checkpoints of a smooth decline; only such a decline tells the detectors apart.
 Seeds that do not grok were not sampled anew.
