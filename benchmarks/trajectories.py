@@ -164,6 +164,8 @@ def overhead(arguments):
         "iterator": lambda: synthetic(count), "files": lambda: work / "in", "again": None
     }  # fmt: skip
     for name, source in sources.items():
+        if arguments.sources and name not in arguments.sources:
+            continue
         seen, sampled = [], 0.0
 
         def look(_, estimate, seen=seen):
@@ -291,6 +293,7 @@ if __name__ == "__main__":
     parser.add_argument("--chain", action="store_true")
     parser.add_argument("--checkpoints-per-run", type=int, default=12)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--sources", nargs="*", help="of overhead: iterator, files, again")
     parser.add_argument("--checkpoints", help="folder of p = 53 checkpoints")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--every", type=int, default=5)

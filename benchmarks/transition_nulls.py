@@ -1,13 +1,32 @@
-"""How often curves without jumps are said to have some: where the limits of find_transitions come from.
+"""How often curves without jumps are said to have some: what set the limits of find_transitions.
 
 Curves: *constant*; *drift*, a Gaussian process of 1 … 3 % around a constant, one e-fold of steps or
 longer; *decline*, a logistic fall in ln step to .1 … .8 of its height, from 10 to 90 % in 2 … 6
-e-folds and at least six checkpoints (what is faster is a transition by definition); *power*, a power law; *grokking*, the LLC of a p = 53 network that groks (93 at step 50, 523 at 1200,
-63 at 40,000), read off a run and interpolated; *hump*, a rise and a fall, each as
-slow. Errors of .3, 1 or 2 % of
-the curve are those of 4 chains × 8 stretches, each correlated from one checkpoint to the next by
-0, .5, .9 or .99: shared seeds give such errors. 15, 30 or 60 checkpoints, evenly in ln step from 50
-to 40,000.
+e-folds and at least six checkpoints (what is faster is a transition by definition); *power*, a
+power law; *grokking*, the LLC of a p = 53 network that groks (93 at step 50, 523 at 1200, 63 at
+40,000), read off a run and interpolated; *hump*, a rise and a fall, each as slow. Errors of .3, 1
+or 2 % of the curve are those of 4 chains × 8 stretches, each correlated from one checkpoint to the
+next by 0, .5, .9 or .99: shared seeds give such errors. 15, 30 or 60 checkpoints, evenly in ln step
+from 50 to 40,000.
+
+Machine: 2 cores of an AMD EPYC, shared
+Date: 2026-11-23
+Command: python benchmarks/transition_nulls.py --each 5
+Result (a height of four standard errors, half a percent of drift allowed for, found in half of the
+resamples; the margin is in nats of evidence, and 3 is in use):
+
+    1080 curves, 37800 checkpoints
+    margin   curves with any   false per 100 checkpoints
+         0             1.57%                      0.050
+         1             1.11%                      0.032
+         2             0.74%                      0.021
+         3             0.37%                      0.011
+         4             0.28%                      0.008
+         5             0.19%                      0.005
+         7             0.09%                      0.003
+
+What is left are falls at the edge of a curve, of which few checkpoints are seen, and drifts of
+three times the errors.
 """
 
 import argparse

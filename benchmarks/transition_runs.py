@@ -1,4 +1,4 @@
-"""Trajectories with known transitions, sampled once and kept: what benchmarks/transitions.py scores.
+"""Trajectories with known transitions, sampled once and kept, for benchmarks/transitions.py.
 
 Every run is a folder under --out that `llc.trace` goes on with where it stopped. Checkpoints are
 estimated by the behavioural loss with one nβ, one γ and one chain seed a run, four chains, a fixed
@@ -18,7 +18,7 @@ import torch
 
 import llc
 from llc.checkpoints import find_checkpoints, save_checkpoint
-from llc.tasks import linear_net
+from llc.tasks import linear_net, superposition
 
 TWO_LAYERS = {"n_beta": 100.0, "gamma": 0.3, "draws": 800}
 THREE_LAYERS = {"n_beta": 1000.0, "gamma": 3.0, "draws": 600}
@@ -45,6 +45,9 @@ class Net:
     def save_at(self) -> list[int]:
         return sorted({round(s) for s in np.geomspace(self.first, self.steps, self.count)})
 
+
+SUPERPOSITION = {6: {"n_beta": 2e5, "gamma": 20.0}, 8: {"n_beta": 4e5, "gamma": 30.0}}
+POLYGON_STEPS = sorted({round(s) for s in np.geomspace(10, 1500, 26)})
 
 BOTTLENECKS = (
     Net((10, 4, 10), 3000, 60, 27),
@@ -79,6 +82,18 @@ def bottleneck(out: Path, net: Net, seed: int) -> llc.Trajectory:
     return sampled(folder, net, seed, net.settings)
 
 
+def polygons(out: Path, features: int, seed: int) -> llc.Trajectory:
+    """The toy model of superposition, from nothing to a polygon."""
+    folder = out / f"superposition-{features}" / str(seed)
+    if (folder / "trajectory.csv").exists():
+        return llc.Trajectory.load(folder)
+    superposition.train(
+        folder / "checkpoints", features=features, steps=1500, save_at=POLYGON_STEPS, seed=seed
+    )
+    given = {"behavioural": True, "seed": seed, "draws": 500, **SUPERPOSITION[features]}
+    return llc.trace(superposition.task(features), folder / "checkpoints", out=folder, **given)
+
+
 def at_rest(out: Path, seed: int, count: int = 24) -> llc.Trajectory:
     """Continued training at the optimum: layers wander along it, B → BG, A → G⁻¹A."""
     folder = out / "at-rest" / str(seed)
@@ -106,6 +121,9 @@ def all_runs(out: Path, seeds: int, nulls: int) -> Iterator[tuple[str, int, llc.
         if seed < nulls:
             yield WIDE.name, seed, bottleneck(out, WIDE, seed)
             yield "at-rest", seed, at_rest(out, seed)
+    for seed in range(nulls):
+        for features in SUPERPOSITION:
+            yield f"superposition-{features}", seed, polygons(out, features, seed)
 
 
 def main() -> None:

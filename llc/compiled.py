@@ -9,6 +9,7 @@ faster, for a tenth of a second of preparation. ``"inductor"`` goes on to fuse t
 What cannot be recorded, as control flow that looks at values, runs as it is, and says so.
 """
 
+import linecache
 import math
 import warnings
 from collections.abc import Callable
@@ -204,6 +205,7 @@ def _record(function: Program, args: list[Tensor]) -> tuple[_Recording, list[Ten
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    known = _sources()
     with _one_fake_mode():
         graph: Any = make_fx(function)(*args)
     _refuse_shapes_by_value(graph)
@@ -216,7 +218,28 @@ def _record(function: Program, args: list[Tensor]) -> tuple[_Recording, list[Ten
         while len(_RECORDINGS) >= MOST_RECORDINGS:
             _RECORDINGS.pop(next(iter(_RECORDINGS)))
         _RECORDINGS[key] = _Recording(graph, [*constants, *args])
+    else:
+        _forget(known)
     return _RECORDINGS[key], constants
+
+
+def _sources() -> dict[str, Any]:
+    """Where torch keeps the text of every graph it has ever built, or nothing if elsewhere."""
+    from torch.fx import graph_module
+
+    held = getattr(getattr(graph_module, "_loader", None), "eval_cache", None)
+    return dict(held) if isinstance(held, dict) else {}
+
+
+def _forget(known: dict[str, Any]) -> None:
+    """Let go of the text of a graph that serves no more: 30 kB a checkpoint, for good otherwise."""
+    from torch.fx import graph_module
+
+    held = getattr(getattr(graph_module, "_loader", None), "eval_cache", None)
+    if isinstance(held, dict):
+        for name in [name for name in held if name not in known]:
+            del held[name]
+            linecache.cache.pop(name, None)
 
 
 def _one_fake_mode() -> AbstractContextManager[Any]:

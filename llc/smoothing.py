@@ -10,15 +10,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llc.changepoints import Scale
 from llc.diagnostics import Array
 
 __all__ = ["Smooth", "smooth"]
 
-AMPLITUDES = np.geomspace(0.03, 3.0, 7)
-LENGTHS = 9
+AMPLITUDES = np.geomspace(0.03, 3.0, 6)
+LENGTHS = 8
 ROOT5 = math.sqrt(5)
 
 
@@ -59,12 +58,13 @@ def smooth(places: Array, values: Array, variances: Array, scale: Scale) -> Smoo
     span = float(places[-1] - places[0])
     # Shorter lengths than the sampling resolves would be noise by another name.
     lengths = np.geomspace(max(float(np.median(gaps)), span / 200), 3 * span, LENGTHS)
-    found = [
-        (_likelihood(_matern(places, length)[0] * (a * scale.spread) ** 2, z, variances, scale),
-         float(a) * scale.spread, float(length))
-        for length in lengths
-        for a in AMPLITUDES
-    ]  # fmt: skip
+    found = []
+    for length in lengths:
+        shape = _matern(places, length)[0]
+        for size in AMPLITUDES * scale.spread:
+            noisy = shape * size**2 + scale.spread**2
+            noisy[np.diag_indices_from(noisy)] += variances
+            found.append((_likelihood(noisy, z), float(size), float(length)))
     evidence = float(np.logaddexp.reduce([f[0] for f in found])) - math.log(len(found))
     _, amplitude, length = max(found)
     shape, slope, curvature = _matern(places, length)
@@ -95,10 +95,11 @@ def _matern(places: Array, length: float) -> tuple[Array, Array, float]:
     return (1 + u + u**2 / 3) * fall, slope, 5 / 3 / length**2
 
 
-def _likelihood(covariance: Array, z: Array, variances: Array, scale: Scale) -> float:
-    noisy: NDArray[np.float64] = covariance + scale.spread**2 + np.diag(variances)
-    root = np.linalg.cholesky(noisy)
-    white = np.linalg.solve(root, z)
-    return float(-0.5 * white @ white - np.log(root.diagonal()).sum()) - 0.5 * len(z) * math.log(
-        2 * math.pi
-    )
+def _likelihood(covariance: Array, z: Array) -> float:
+    """Log density of z under N(0, covariance), which is overwritten."""
+    from scipy.linalg import cholesky, solve_triangular
+
+    root = np.asarray(cholesky(covariance, lower=True, overwrite_a=True, check_finite=False))
+    white = np.asarray(solve_triangular(root, z, lower=True, check_finite=False))
+    constant = 0.5 * len(z) * math.log(2 * math.pi)
+    return float(-0.5 * white @ white - np.log(root.diagonal()).sum()) - constant

@@ -48,7 +48,14 @@ def test_every_source_gives_the_same_checkpoints_by_step(tmp_path):
     folder = saved(tmp_path / "in", [(9, run()[0][1]), (100, run()[1][1]), (20, run()[2][1])])
     paths = [str(path) for path in folder.iterdir()]
     pattern = str(folder / "step_*.safetensors")
-    for source in (str(folder), folder, pattern, paths, paths[::-1], dict.fromkeys((100, 9, 20))):
+    for source in (
+        str(folder),
+        folder,
+        pattern,
+        paths,
+        paths[::-1],
+        {100: {}, 9: {}, 20: {}},
+    ):
         assert steps_of(source) == [9, 20, 100], source
     # An iterator is taken as it comes.
     assert steps_of(iter([(100, {}), (9, {})])) == [100, 9]
@@ -128,6 +135,17 @@ def test_traces_of_a_run_folder_stay_on_disk(tmp_path):
     assert again == kept
     (tmp_path / "estimates" / "0000010.npz").unlink()
     assert "0000010" in refusal(lambda: kept.points[0].estimate.trace)
+
+
+def test_nothing_is_left_of_a_checkpoint_once_it_is_done(tmp_path):
+    from torch.fx import graph_module
+
+    kept = graph_module._loader.eval_cache
+    trace(run(2), tmp_path, draws=4, burn_in=0)
+    before = set(kept)
+    assert before  # else torch keeps it elsewhere now
+    trace(run(4), tmp_path, draws=4, burn_in=0)
+    assert set(kept) == before
 
 
 # What goes wrong with one checkpoint

@@ -109,6 +109,15 @@ def test_a_slow_decline_has_no_jumps(count):
     assert "falling" in directions
 
 
+def test_a_fall_that_is_steep_in_one_clock_alone_has_no_jumps():
+    # In ln step this is a cliff between plateaus; checkpoints every 250 steps see a slope.
+    steps = np.concatenate([np.geomspace(100, 16000, 20), np.arange(17000, 24000, 250), [4e4]])
+    clean = 62 + 130 / (1 + np.exp((steps - 20000) / 800))
+    found = find_in_curve(steps, *noisy(clean, 0.007))
+    assert found.verdict == "smooth"
+    assert found.margin < -5
+
+
 def test_false_alarms_are_rare_on_constants_and_drifts():
     # 1 curve in 100 is what is promised; more than 2 of 60 has a chance of 2 % even then.
     alarms = 0

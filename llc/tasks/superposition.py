@@ -116,8 +116,8 @@ def exact_llc(weights: Mapping[str, Tensor]) -> Fraction | None:
     """λ of a checkpoint towards its own outputs, or None away from what is known.
 
     With c features: at zero weights and positive biases c, half from the biases at second order,
-    and 2c/4 from the weights, which act at fourth; at a regular k-gon, k ≥ 5, (3k − 1)/2, plus 3/2 for
-    each feature left out whose bias is positive: its outputs are always on, and its column and
+    and 2c/4 from the weights, which act at fourth; at a regular k-gon, k ≥ 5, (3k − 1)/2, plus 3/2
+    for each feature left out whose bias is positive: its outputs are always on, and its column and
     bias act at second order. Ranks of the Jacobian of the outputs; `llc.truths.polygon` for those
     left out with negative bias.
     """

@@ -48,7 +48,8 @@ def believe(points: Sequence[Point], keep_failed: bool) -> Believed:
         if not (np.isfinite(e.llc) and np.isfinite(e.mcse)):
             left_out[point.step] = "not measured"
             continue
-        if doubt is not None and set(e.verdict.reasons) & MEANS_ELSE:
+        # The gravest reason comes first; the others may be mere warnings.
+        if doubt is not None and e.verdict.reasons[0] in MEANS_ELSE:
             left_out[point.step] = doubt
             continue
         if doubt is not None:

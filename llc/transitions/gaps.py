@@ -138,10 +138,10 @@ def _jump(
 
 
 def _matching(cut: Segmentation, values: Array, gap: Gap, jump: float) -> Gap | None:
-    """The transition of a resample that shares an interval with a gap and goes the same way."""
+    """The transition of a resample that overlaps or touches a gap and goes the same way."""
     for other in _gaps(list(cut.plateaus), len(values)):
         same_way = (values[other[1]] - values[other[0]]) * jump > 0
-        if same_way and min(other[1], gap[1]) > max(other[0], gap[0]):
+        if same_way and min(other[1], gap[1]) >= max(other[0], gap[0]):
             return other
     return None
 

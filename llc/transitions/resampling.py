@@ -33,15 +33,17 @@ def deviations(estimates: Sequence[Estimate], count: int, seed: int) -> Array:
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    chains = max(e.trace.shape[0] for e in estimates)
-    stretches = _stretches(estimates)
+    # Estimates of a run folder read their traces from disk each time they are asked for them.
+    traces = [e.trace for e in estimates]
+    chains = max(len(trace) for trace in traces)
+    stretches = _stretches(estimates, traces)
     picked = rng.multinomial(
         chains * stretches, np.full(chains * stretches, 1 / chains / stretches), count
     )
     picked = picked.reshape(count, chains, stretches).astype(float)
     columns = []
-    for e in estimates:
-        means = _unit_means(e, stretches)
+    for e, trace in zip(estimates, traces, strict=True):
+        means = _unit_means(trace, e.diverged, stretches)
         if means is None:
             columns.append(e.mcse * rng.standard_normal(count))
             continue
@@ -56,21 +58,21 @@ def deviations(estimates: Sequence[Estimate], count: int, seed: int) -> Array:
     return np.stack(columns, axis=1)
 
 
-def _stretches(estimates: Sequence[Estimate]) -> int:
+def _stretches(estimates: Sequence[Estimate], traces: Sequence[Array]) -> int:
     """Stretches a chain, one number for all checkpoints: that of the median memory."""
     ratios = [
-        e.ess / e.trace.shape[0] / LONG
-        for e in estimates
-        if e.trace.shape[1] > MOST and np.isfinite(e.ess)
+        e.ess / len(trace) / LONG
+        for e, trace in zip(estimates, traces, strict=True)
+        if trace.shape[1] > MOST and np.isfinite(e.ess)
     ]
     return int(np.clip(np.median(ratios), FEWEST, MOST)) if ratios else FEWEST
 
 
-def _unit_means(e: Estimate, stretches: int) -> Array | None:
+def _unit_means(trace: Array, diverged: Sequence[int], stretches: int) -> Array | None:
     """Mean of each chain's stretches, (chains, stretches); nan for chains that diverged."""
-    if e.trace.shape[1] < stretches:
+    if trace.shape[1] < stretches:
         return None
-    parts = np.array_split(e.trace, stretches, axis=1)
+    parts = np.array_split(trace, stretches, axis=1)
     means = np.stack([part.mean(1) for part in parts], axis=1).astype(float)
-    means[list(e.diverged)] = np.nan
+    means[list(diverged)] = np.nan
     return means

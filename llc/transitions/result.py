@@ -44,7 +44,7 @@ class Transition:
         size = number.removeprefix("-") if self.kind == "down" else number
         low, high = self.interval
         return (
-            f"{self.kind} by {size} ± {error} at step {self.step:.4g} ({low:.4g} to {high:.4g}), "
+            f"{self.kind} by {size} ± {error} at step {self.step:.0f} ({low:.0f} to {high:.0f}), "
             f"in {self.support:.0%} of resamples"
         )
 
@@ -154,10 +154,11 @@ class Transitions(list[Transition]):
         lines = [f"  {transition}" for transition in self]
         if self.verdict == "jumps":
             for p in self.plateaus:
-                lines.append(f"  plateau {p.llc:.4g} ± {p.se:.2g}, steps {p.start:g} to {p.end:g}")
+                value, error = rounded(p.llc, p.se)
+                lines.append(f"  plateau {value} ± {error}, steps {p.start:.0f} to {p.end:.0f}")
         else:
             for s in self.stages:
-                lines.append(f"  {s.direction}, steps {s.start:.4g} to {s.end:.4g}")
+                lines.append(f"  {s.direction}, steps {s.start:.0f} to {s.end:.0f}")
         if self.jitter:
             lines.append(f"  plateaus drift by {self.jitter:.1%} beyond their errors")
         for what, which in (("left out", self.left_out), ("held for uncertain", self.doubted)):
