@@ -32,8 +32,8 @@ times three- to fivefold:
     frozen     --every 3 --seeds 6 on 21 checkpoints up to step 6,000, seven used: free 1,331
                gradients a checkpoint, 12 of 42 verdicts warn (the prior dominates), errors of
                neighbours correlate by .85; frozen 2,931 gradients, 12 of 42 warn, .83
-    kill       stopped for want of time: of 50 kills 19 were made (three runs of 12 checkpoints;
-               0, 1, 2, 4, 10 or 12 of them finished at the kill), 19 restarts gave the same bytes
+    kill       stopped for want of time: of 50 kills 20 were made (three runs of 12 checkpoints;
+               0, 1, 2, 4, 10 or 12 of them finished at the kill), 20 restarts gave the same bytes
     grokking, workers   not measured yet: need a quiet machine
 """
 
