@@ -6,8 +6,10 @@ Parts, each a command (python benchmarks/trajectories.py PART):
               random moments and started again each time; the folder is then compared with that of
               a trace left alone, byte for byte. Excluded from the comparison: the value of
               "seconds" in estimates/STEP.json, which is wall time, and .lock, which is empty.
-              Each of the 50 runs up to its own kill in a folder of its own, is started again, and
-              has to finish: 50 comparisons. With --chain all kills go to one folder, one after
+              Every second moment is drawn from all of the command's time, start and figures
+              included; the others from the time in which estimates are finished, beginning with
+              the first. Each run up to its kill has a folder of its own and has to finish once
+              started again: 50 comparisons. With --chain all kills go to one folder, one after
               another, until it is finished.
     overhead  1,000 synthetic checkpoints of a linear model: seconds a checkpoint apart from
               sampling (wall time of the trace less the sum of Estimate.seconds), from an iterator
@@ -20,6 +22,19 @@ Parts, each a command (python benchmarks/trajectories.py PART):
 
 Machine: 2 cores of an AMD EPYC, torch 2.13 CPU
 Date: 2026-11-23
+Result, all with other programs on the machine (load 6 to 8 on two cores), which stretches wall
+times three- to fivefold:
+
+    overhead   iterator 32.2 ms a checkpoint beside the estimates (Estimate.seconds, set-up and
+               recording of steps included), files 36.6, everything reused 5.1; resident memory
+               495, 499, 500, 504 MB at 10, 25, 50, 100 % of 1,000 checkpoints (iterator). Before
+               torch was made to forget the text of its graphs: 498, 506, 518, 538.
+    frozen     --every 3 --seeds 6 on 21 checkpoints up to step 6,000, seven used: free 1,331
+               gradients a checkpoint, 12 of 42 verdicts warn (the prior dominates), errors of
+               neighbours correlate by .85; frozen 2,931 gradients, 12 of 42 warn, .83
+    kill       stopped for want of time: of 50 kills 20 were made (three runs of 12 checkpoints;
+               0, 1, 2, 4, 10 or 12 of them finished at the kill), 20 restarts gave the same bytes
+    grokking, workers   not measured yet: need a quiet machine
 """
 
 import argparse
@@ -104,25 +119,35 @@ def kill(arguments):
         assert process.returncode == 0, (process.returncode, said, complained)
         assert complained == "", complained
 
+    def finished(out):
+        return len(list((out / "estimates").glob("*.fingerprint")))
+
     began = time.perf_counter()
     finish(work / "whole")
     usual = time.perf_counter() - began
     want = digest(work / "whole")
     finish(work / "again")
     assert digest(work / "again") == want, "two traces left alone differ"
-    print(f"left alone: {usual:.1f} s, {len(want)} files")
+    at = sorted(p.stat().st_mtime for p in (work / "whole" / "estimates").glob("*.fingerprint"))
+    busy = at[-1] - at[0]
+    print(f"left alone: {usual:.1f} s, {busy:.1f} s of it from first estimate to last, "
+          f"{len(want)} files", flush=True)  # fmt: skip
     moments, partial, same = [], [], 0
     out = work / "killed"
     for number in range(arguments.kills):
+        begun = time.perf_counter()
         process = start(out)
-        moment = chance.uniform(0, usual)
+        moment = chance.uniform(0, busy if number % 2 else usual)
+        while number % 2 and process.poll() is None and not finished(out):
+            time.sleep(0.001)
         try:
             process.wait(moment)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
+        moment = time.perf_counter() - begun
         process.communicate()
         moments.append(moment)
-        partial.append(len(list((out / "estimates").glob("*.fingerprint"))))
+        partial.append(finished(out))
         if arguments.chain and partial[-1] < arguments.checkpoints_per_run:
             continue
         finish(out)
@@ -291,7 +316,7 @@ if __name__ == "__main__":
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--chain", action="store_true")
-    parser.add_argument("--checkpoints-per-run", type=int, default=12)
+    parser.add_argument("--checkpoints-per-run", type=int, default=24)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--sources", nargs="*", help="of overhead: iterator, files, again")
     parser.add_argument("--checkpoints", help="folder of p = 53 checkpoints")

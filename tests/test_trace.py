@@ -104,7 +104,7 @@ def test_no_more_than_a_few_checkpoints_are_in_memory(tmp_path, threads):
     alive, most = weakref.WeakSet(), []
 
     def stream():
-        for number in range(12):
+        for number in range(8):
             weight = torch.eye(2, 3) + 0.01 * number
             alive.add(weight)
             yield number, {"weight": weight, "bias": torch.zeros(2)}
@@ -117,7 +117,7 @@ def test_no_more_than_a_few_checkpoints_are_in_memory(tmp_path, threads):
             result = trace(stream(), tmp_path, executor=pool, draws=4, burn_in=0)
     else:
         result = trace(stream(), tmp_path, draws=4, burn_in=0)
-    assert len(result.points) == 12
+    assert len(result.points) == 8
     assert max(most) <= 2 * threads + 2
 
 
@@ -427,11 +427,11 @@ def deadly(model):
 
 
 def test_worker_that_dies_costs_its_checkpoint_alone(tmp_path):
-    pairs = run()
+    pairs = run(3)
     pairs[1][1]["bias"] += 1000
     used = llc.Task(task().model, real_valued(), "mse", name="toy", readings={"deadly": deadly})
     result = trace(pairs, tmp_path / "two", used=used, workers=2)
-    assert result.steps.tolist() == [10, 30, 40]
+    assert result.steps.tolist() == [10, 30]
     assert "died" in result.skipped[20]
     alone = trace([p for p in pairs if p[0] != 20], tmp_path / "one", used=used)
     assert tables(tmp_path / "one") == tables(tmp_path / "two")

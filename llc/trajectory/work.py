@@ -22,7 +22,7 @@ __all__ = ["DIED", "Job", "Order", "Outcome", "work"]
 
 DIED = (
     "the process that worked on it died, as one does that runs out of memory: give fewer workers, "
-    "a smaller --memory, or fewer chains"
+    "less memory, or fewer chains"
 )
 
 
