@@ -209,16 +209,6 @@ def test_failed_checkpoints_make_no_transition(estimate):
     assert list(some.left_out) == [int(STEPS[5])]
 
 
-def test_a_checkpoint_that_ignores_its_inputs_may_be_above_chance(estimate):
-    behavioural = dataclasses.replace(estimate.settings, behavioural=True, n_beta=100.0)
-    good = {"settings": behavioural, "virial": 1.0, "rhat": 1.0}
-    t = trajectory(estimate, staircase(), np.full(27, 0.2), **good)
-    early = failed(t, range(5), Reason.ABOVE_CHANCE, chance=1e-4)
-    assert find_transitions(early).doubted == {}
-    late = failed(t, range(5), Reason.ABOVE_CHANCE, chance=1.0)
-    assert len(find_transitions(late).doubted) == 5
-
-
 def test_too_few_checkpoints(estimate):
     t = trajectory(estimate, np.full(6, 20.0), np.full(6, 0.2), STEPS[:6])
     assert find_transitions(t).verdict == "constant"

@@ -63,25 +63,4 @@ def _doubt(e: Estimate) -> str | None:
     """Why an estimate failed, or None."""
     if e.verdict.status != "fail":
         return None
-    reasons = dict(zip(e.verdict.reasons, e.verdict.sentences, strict=True))
-    if _nothing_to_leave(e):
-        reasons.pop(Reason.ABOVE_CHANCE, None)
-        # What is left may only have been a warning, and does not say which it was.
-        if not set(reasons) & MEANS_ELSE and not _unconverged(e):
-            return None
-    return f"verdict fail: {next(iter(reasons.values())).partition(':')[0]}"
-
-
-def _unconverged(e: Estimate) -> bool:
-    """Whether the verdict fails for want of convergence: its own limits."""
-    return abs(e.virial - 1) > 0.1 or e.rhat > 1.2 or not e.ess >= 10
-
-
-def _nothing_to_leave(e: Estimate) -> bool:
-    """Whether a loss above chance says nothing, nβ·chance being below one nat.
-
-    Towards its own outputs a checkpoint that still ignores its inputs is as good as a blind guess,
-    and any chain is above that.
-    """
-    chance = e.chance if e.settings.behavioural else None
-    return chance is not None and (e.settings.n_beta or 0.0) * chance < 1
+    return f"verdict fail: {e.verdict.sentences[0].partition(':')[0]}"
