@@ -1,5 +1,6 @@
 """One look for all figures, and files of each kind a paper needs."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,6 @@ def save(figure: Any, path: str | Path) -> list[Path]:
     kinds = [path.suffix] if path.suffix else [".pdf", ".svg", ".png"]
     if kinds[0] not in (".pdf", ".svg", ".png"):
         raise InputError(f"{path.name} ends in {path.suffix!r}, expected .pdf, .svg or .png")
-    path.parent.mkdir(parents=True, exist_ok=True)
     caption = figure.get_label() or ""
     # Dates would make every file differ from the last.
     metadata: dict[str, dict[str, Any]] = {
@@ -81,9 +81,10 @@ def save(figure: Any, path: str | Path) -> list[Path]:
     written = []
     with matplotlib.rc_context(STYLE):
         for kind in kinds:
-            target = path.with_suffix(kind)
-            figure.savefig(target, metadata=metadata[kind])
-            written.append(target)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind[1:], metadata=metadata[kind])
+            written.append(path.with_suffix(kind))
+            write_whole(written[-1], buffer.getvalue())
     if caption:
         write_whole(path.with_suffix(".caption.txt"), f"{caption}\n".encode())
     return written
