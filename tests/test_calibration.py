@@ -56,7 +56,7 @@ def test_a_checkpoint_that_is_no_minimum_has_no_say_in_gamma(line):
     alone = llc.calibrate(line.at(right))
     run = llc.trace(line, [(1, wrong), (2, right)], draws=50, burn_in=50)
     assert llc.calibrate(line.at(wrong)).gamma > 10 * alone.gamma
-    assert run.settings.gamma == alone.gamma
+    assert run.settings.gamma == pytest.approx(alone.gamma, rel=1e-5)  # a trace keeps six digits
 
 
 def test_a_number_near_zero_does_not_take_for_ever():

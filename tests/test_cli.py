@@ -340,7 +340,7 @@ def test_a_sweep_from_the_command_line(folder, capsys):
     names = {path.name for path in (folder / "swept").iterdir()}
     assert names == {
         "cells", "calibration.json", "settings.json",
-        "sweep.json", "sweep.csv", "sweep.pdf", "sweep.svg", "sweep.png",
+        "sweep.json", "sweep.csv", "sweep.caption.txt", "sweep.pdf", "sweep.svg", "sweep.png",
     }  # fmt: skip
     assert len(llc.Sweep.load("swept/sweep.json").cells) == 4
     before = {path: path.stat().st_mtime_ns for path in (folder / "swept" / "cells").iterdir()}

@@ -114,7 +114,7 @@ def _sentence(framed: str, arguments: list[str]) -> str:
         return f"unknown command {unknown.group(1)}, expected {known}; see {help_}"
     if unknown:
         return _unknown_flag(unknown.group(1), command, help_)
-    text = text.replace("{None}|", "").replace(" (required)", "").rstrip(".")
+    text = text.replace("{None}|", "").replace(" (required)", "").rstrip(". ")
     return f"{text or 'the command line cannot be read'}; see {help_}"
 
 
