@@ -22,8 +22,8 @@ Parts, each a command (python benchmarks/trajectories.py PART):
 
 Machine: 2 cores of an AMD EPYC, torch 2.13 CPU
 Date: 2026-11-23
-Result, all with other programs on the machine (load 6 to 8 on two cores), which stretches wall
-times three- to fivefold:
+Result, with other programs on the machine (load 6 to 8 on two cores, which stretches wall times
+three- to fivefold) but where it says quiet:
 
     overhead   iterator 32.2 ms a checkpoint beside the estimates (Estimate.seconds, set-up and
                recording of steps included), files 36.6, everything reused 5.1; resident memory
