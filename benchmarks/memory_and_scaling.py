@@ -28,7 +28,7 @@ Result (MB of all chains, batch 64):
 Below 1e5 parameters the few megabytes of a process's own are what is seen. State and noise are what
 chains take: on models like these a loop saves nothing.
 
-Milliseconds a step of all chains, replayed steps (--scaling; quiet machine, in two sittings; 1e7 and
+Milliseconds a step of all chains, replayed steps (--scaling; quiet, in two sittings; 1e7 and
 1e8 parameters take more than five minutes a cell and were not measured):
 
     chains (1e4 parameters, batch 64)   1: .40  2: .63  4: 1.0  8: 1.6  16: 2.1  32: 7.2  64: 9.5
