@@ -86,7 +86,7 @@ def _draw_llc(
     if transitions is not None:
         _draw_transitions(ax, transitions)
     # Below the axis: over a whole run the curves cross every corner of the panel.
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
 
 
 def _draw_exact(ax: Any, result: "Trajectory", exact: Mapping[float, float] | None) -> None:
