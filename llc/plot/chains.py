@@ -6,7 +6,7 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.estimation.estimate import rounded
-from llc.plot.figures import COLOURS, COLUMN, CYCLE, PAGE, sheet
+from llc.plot.figures import COLOURS, COLUMN, CYCLE, PAGE, drawn, sheet
 
 if TYPE_CHECKING:
     from llc.estimation import Estimate
@@ -30,12 +30,12 @@ def traces(result: "Estimate", ax: Any = None) -> Any:
     Returns:
         The figure, or ``ax`` if it was given.
     """
-    if ax is not None:
-        _draw_traces(ax, result)
-        return ax
-    with sheet(PAGE, 2.6, _caption(result, "trace of every chain")) as figure:
-        _draw_traces(figure.subplots(), result)
-    return figure
+    return drawn(
+        lambda ax: _draw_traces(ax, result),
+        ax,
+        (PAGE, 2.6),
+        _caption(result, "trace of every chain"),
+    )
 
 
 def ranks(result: "Estimate", ax: Any = None) -> Any:
@@ -51,12 +51,12 @@ def ranks(result: "Estimate", ax: Any = None) -> Any:
     Returns:
         The figure, or ``ax`` if it was given.
     """
-    if ax is not None:
-        _draw_ranks(ax, result)
-        return ax
-    with sheet(COLUMN, 2.4, _caption(result, "ranks of the draws, chain by chain")) as figure:
-        _draw_ranks(figure.subplots(), result)
-    return figure
+    return drawn(
+        lambda ax: _draw_ranks(ax, result),
+        ax,
+        (COLUMN, 2.4),
+        _caption(result, "ranks of the draws, chain by chain"),
+    )
 
 
 def autocorrelation(result: "Estimate", ax: Any = None) -> Any:
@@ -69,12 +69,12 @@ def autocorrelation(result: "Estimate", ax: Any = None) -> Any:
     Returns:
         The figure, or ``ax`` if it was given.
     """
-    if ax is not None:
-        _draw_autocorrelation(ax, result)
-        return ax
-    with sheet(COLUMN, 2.4, _caption(result, "autocorrelation, chain by chain")) as figure:
-        _draw_autocorrelation(figure.subplots(), result)
-    return figure
+    return drawn(
+        lambda ax: _draw_autocorrelation(ax, result),
+        ax,
+        (COLUMN, 2.4),
+        _caption(result, "autocorrelation, chain by chain"),
+    )
 
 
 def chains(result: "Estimate") -> Any:

@@ -1,7 +1,7 @@
 """One look for all figures, and files of each kind a paper needs."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,17 @@ from typing import Any
 from llc.errors import InputError
 from llc.files import write_whole
 
-__all__ = ["COLOURS", "COLUMN", "CYCLE", "PAGE", "plain_ticks", "save", "sheet", "step_axis"]
+__all__ = [
+    "COLOURS",
+    "COLUMN",
+    "CYCLE",
+    "PAGE",
+    "drawn",
+    "plain_ticks",
+    "save",
+    "sheet",
+    "step_axis",
+]
 
 COLUMN, PAGE = 3.25, 6.75
 """Widths of one column and of a page, in inches."""
@@ -51,6 +61,16 @@ def sheet(width: float, height: float, caption: str) -> Iterator[Any]:
         figure = Figure(figsize=(width, height), layout="constrained")
         figure.set_label(caption)
         yield figure
+
+
+def drawn(draw: Callable[[Any], None], ax: Any, size: tuple[float, float], caption: str) -> Any:
+    """Draw on axes that were given and return them, or on a sheet of its own and return that."""
+    if ax is not None:
+        draw(ax)
+        return ax
+    with sheet(*size, caption) as figure:
+        draw(figure.subplots())
+    return figure
 
 
 def save(figure: Any, path: str | Path) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc.errors import InputError
-from llc.plot.figures import COLOURS, COLUMN, CYCLE, plain_ticks, sheet, step_axis
+from llc.plot.figures import COLOURS, COLUMN, CYCLE, drawn, plain_ticks, step_axis
 from llc.plot.trajectory import settings_line
 
 if TYPE_CHECKING:
@@ -39,13 +39,8 @@ def portrait(result: "Trajectory", ax: Any = None, *, loss: str | None = None) -
     if loss is not None and loss not in names:
         raise InputError(f"loss is {loss!r}, expected one of {', '.join(names)}")
     chosen = loss or _loss_of(result)
-    if ax is not None:
-        _draw_portrait(ax, result, chosen)
-        return ax
     caption = f"{result.name}: LLC against loss over training; {settings_line(result)}."
-    with sheet(COLUMN, 2.7, caption) as figure:
-        _draw_portrait(figure.subplots(), result, chosen)
-    return figure
+    return drawn(lambda ax: _draw_portrait(ax, result, chosen), ax, (COLUMN, 2.7), caption)
 
 
 def _loss_of(result: "Trajectory") -> str:
@@ -96,16 +91,11 @@ def dimension(result: "Trajectory", ax: Any = None, *, n_eff: str = "n_eff") -> 
         raise InputError(
             f"{result.name} holds no {n_eff!r}, expected N_eff among its readings: trace with it"
         )
-    if ax is not None:
-        _draw_dimension(ax, result, n_eff)
-        return ax
     caption = (
         f"{result.name}: twice the LLC with 90 % band, and the effective dimension of the "
         f"curvature at w*, Σ h/(h + γ/nβ); {settings_line(result)}."
     )
-    with sheet(COLUMN, 2.6, caption) as figure:
-        _draw_dimension(figure.subplots(), result, n_eff)
-    return figure
+    return drawn(lambda ax: _draw_dimension(ax, result, n_eff), ax, (COLUMN, 2.6), caption)
 
 
 def _draw_dimension(ax: Any, result: "Trajectory", n_eff: str) -> None:
@@ -143,14 +133,9 @@ def runs(
     labels = [run.name for run in results] if names is None else list(names)
     if not results or len(labels) != len(results):
         raise InputError(f"{len(results)} runs and {len(labels)} names, expected one each")
-    if ax is not None:
-        _draw_runs(ax, results, labels)
-        return ax
     parts = [f"{n} ({settings_line(r)})" for n, r in zip(labels, results, strict=True)]
     caption = f"LLC over training with 90 % bands: {'; '.join(parts)}."
-    with sheet(COLUMN, 2.7, caption) as figure:
-        _draw_runs(figure.subplots(), results, labels)
-    return figure
+    return drawn(lambda ax: _draw_runs(ax, results, labels), ax, (COLUMN, 2.7), caption)
 
 
 def _draw_runs(ax: Any, results: "Sequence[Trajectory]", labels: list[str]) -> None:

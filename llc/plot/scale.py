@@ -7,7 +7,7 @@ import numpy as np
 
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
-from llc.plot.figures import COLOURS, COLUMN, PAGE, sheet
+from llc.plot.figures import COLOURS, COLUMN, PAGE, drawn
 
 if TYPE_CHECKING:
     from llc.maps import ScaleMap
@@ -40,12 +40,7 @@ def scale_curve(
         InputError: ``n_eff`` has not one value for each point.
     """
     half = _half(curve, n_eff)
-    if ax is not None:
-        _draw(ax, curve, half)
-        return ax
-    with sheet(PAGE, 3.9, _caption(curve)) as figure:
-        _draw(figure.subplots(), curve, half)
-    return figure
+    return drawn(lambda ax: _draw(ax, curve, half), ax, (PAGE, 3.9), _caption(curve))
 
 
 def scale_map(result: "ScaleMap", ax: Any = None) -> Any:
@@ -60,9 +55,6 @@ def scale_map(result: "ScaleMap", ax: Any = None) -> Any:
     Returns:
         The figure, or ``ax`` if it was given.
     """
-    if ax is not None:
-        _draw_map(ax, result)
-        return ax
     s = result.curves[0].points[0].settings
     loss = ", behavioural loss" if s.behavioural else ""
     caption = (
@@ -70,9 +62,7 @@ def scale_map(result: "ScaleMap", ax: Any = None) -> Any:
         f"checkpoint; nβ = {s.n_beta:.4g}, {s.chains} chains, seed {s.seed}{loss}; white: not "
         "reached, or the verdict failed."
     )
-    with sheet(COLUMN, 2.6, caption) as figure:
-        _draw_map(figure.subplots(), result)
-    return figure
+    return drawn(lambda ax: _draw_map(ax, result), ax, (COLUMN, 2.6), caption)
 
 
 def _draw_map(ax: Any, result: "ScaleMap") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc.errors import InputError
-from llc.plot.figures import COLOURS, COLUMN, CYCLE, sheet
+from llc.plot.figures import COLOURS, COLUMN, CYCLE, drawn
 
 if TYPE_CHECKING:
     from llc.sweeps import Sweep
@@ -35,17 +35,12 @@ def step_size(result: "Sweep", ax: Any = None, *, n_beta: float | None = None) -
         raise InputError(f"n_beta is {n_beta}, expected one of {', '.join(map(str, values))}")
     wanted = result.settings.n_beta if n_beta is None else n_beta
     number = int(np.abs(np.log(values / (wanted or values[0]))).argmin())
-    if ax is not None:
-        _draw(ax, result, number)
-        return ax
     s = result.settings
     caption = (
         f"{result.name}: LLC against step size at nβ = {values[number]:.4g}, {s.sampler} sampler, "
         f"{s.chains} chains a cell, seed {s.seed}; 90 % bars, crosses where the verdict failed."
     )
-    with sheet(COLUMN, 2.7, caption) as figure:
-        _draw(figure.subplots(), result, number)
-    return figure
+    return drawn(lambda ax: _draw(ax, result, number), ax, (COLUMN, 2.7), caption)
 
 
 def _draw(ax: Any, result: "Sweep", number: int) -> None:
