@@ -28,18 +28,18 @@ Result (MB of all chains, batch 64):
 Below 1e5 parameters the few megabytes of a process's own are what is seen. State and noise are what
 chains take: on models like these a loop saves nothing.
 
-Milliseconds a step of all chains, replayed steps (--scaling; quiet, in two sittings; 1e7 and
-1e8 parameters take more than five minutes a cell and were not measured):
+Milliseconds a step of all chains, replayed steps (--scaling; quiet, in three sittings; 1e7 as one
+slope of 20 steps; 1e8, whose run of 24 steps takes ten minutes, was not measured):
 
     chains (1e4 parameters, batch 64)   1: .40  2: .63  4: 1.0  8: 1.6  16: 2.1  32: 7.2  64: 9.5
     again, another day                  1: .35  2: .54  4: .57  8: 1.7  16: 3.2  32: 6.8  64: 12.6
-    parameters (2 chains, batch 64)     1e3: .16  1e4: .45  1e5: 3.4  1e6: 31
+    parameters (2 chains, batch 64)     1e3: .16  1e4: .45  1e5: 3.4  1e6: 31  1e7: 697
     batch (4 chains, 1e4 parameters)    16: .51  64: .71  256: 1.9  1024: 7.0  4096: 26
     data (4 chains, batch 64)           1e3: .61  1e4: .72  1e5: 1.1
     threads (4 chains, 1e6 parameters, batch 1024)   1: 246  2: 155
 
-Time grows as parameters times batch, data hardly matter (what is left is the cache), and a second
-thread gives 1.6 where matrices are large.
+Time grows as parameters times batch until weights no longer fit the cache (1e7: 22 times 1e6),
+data hardly matter, and a second thread gives 1.6 where matrices are large.
 """
 
 import argparse
