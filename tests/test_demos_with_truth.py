@@ -30,7 +30,9 @@ def test_estimates_stand_where_lambda_does(name, runs):
     # Nothing is learnt yet: one level, its λ known.
     assert set(result.column(LABELS[name])) == {0}
     assert len(set(result.column("exact_llc"))) == 1
-    assert result.llc[-1] == pytest.approx(result.column("exact_llc")[-1], rel=0.15)
+    # Five standard errors, and 2 % that λ̂ is below λ at these settings.
+    exact = result.column("exact_llc")[-1]
+    assert abs(result.llc[-1] - exact) <= 5 * result.mcse[-1] + 0.02 * exact
 
 
 @pytest.mark.parametrize("name", LABELS)

@@ -1,5 +1,7 @@
 """Figures of chains, portraits, comparisons and step sizes; captions and bytes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -44,6 +46,17 @@ def test_ranks_are_level_over_all_chains_together(estimate):
     bars = [patch.get_data().values for patch in ax.patches if hasattr(patch, "get_data")]
     assert len(bars) == FAST["chains"]
     np.testing.assert_allclose(np.mean(bars, 0), 1)
+    # A chain far above the others has all its draws in the upper half of all ranks.
+    apart = replace(estimate, trace=estimate.trace + np.array([[0.0], [1e6]]))
+    low, high = (
+        patch.get_data().values
+        for patch in llc.plot.ranks(apart).axes[0].patches
+        if hasattr(patch, "get_data")
+    )
+    half = len(low) // 2
+    assert low[:half].tolist() == high[half:].tolist() == [2.0] * half
+    assert not low[half:].any()
+    assert not high[:half].any()
 
 
 def test_autocorrelation_starts_at_one_and_is_that_of_the_draws(estimate):

@@ -14,6 +14,7 @@ __all__ = [
     "COLUMN",
     "CYCLE",
     "PAGE",
+    "STYLE",
     "drawn",
     "plain_ticks",
     "save",
