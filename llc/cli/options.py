@@ -11,6 +11,7 @@ __all__ = [
     "Command",
     "Demo",
     "Estimate",
+    "Fourier",
     "Plot",
     "Report",
     "Sampled",
@@ -52,7 +53,7 @@ class Sampling:
 
     task: str
     """What returns an llc.Task: file.py:function, module:function, or one that is built in
-    (modular-addition, linear-net, superposition)."""
+    (modular-addition, modular-addition-transformer, linear-net, superposition)."""
     settings: OptionalFile = None
     """Settings as rlct calibrate --out wrote them; flags given beside them win."""
     preset: OptionalText = None
@@ -211,7 +212,7 @@ class Scale:
     """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
     task: str
     """What returns an llc.Task: file.py:function, module:function, or one that is built in
-    (modular-addition, linear-net, superposition)."""
+    (modular-addition, modular-addition-transformer, linear-net, superposition)."""
     gammas: OptionalText = None
     """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
     n_beta: OptionalFloat = None
@@ -240,6 +241,28 @@ class Scale:
     """Evaluate the model in bfloat16 where torch's autocast does."""
     out: OptionalPath = None
     """Folder for table, JSON and figure."""
+    json: bool = False
+    """Print JSON instead of the table."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Fourier:
+    """Measure a network that adds modulo p in the Fourier basis, at every checkpoint.
+
+    Names the key frequencies, when each was born, and the losses with and without them.
+    """
+
+    checkpoints: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINTS")]
+    """Folder, or pattern in quotes, of weights with the training step in their names."""
+    task: str
+    """What returns an llc.Task of pairs of numbers and their sums: modular-addition,
+    modular-addition-transformer, file.py:function or module:function."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/fourier")
+    """Folder for fourier.json and the figure."""
+    frequencies: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]")] = None
+    """Key frequencies; those of the last checkpoint if left out."""
     json: bool = False
     """Print JSON instead of the table."""
     debug: bool = False
@@ -342,6 +365,7 @@ Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Fourier, tyro.conf.subcommand("fourier")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]

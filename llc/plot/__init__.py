@@ -1,6 +1,7 @@
 """Figures, from result objects only."""
 
 from llc.plot.chains import autocorrelation, chains, ranks, traces
+from llc.plot.circuits import circuits
 from llc.plot.figures import save
 from llc.plot.portraits import dimension, portrait, runs
 from llc.plot.scale import scale_curve, scale_map
@@ -12,6 +13,7 @@ from llc.plot.validation import validation
 __all__ = [
     "autocorrelation",
     "chains",
+    "circuits",
     "dimension",
     "portrait",
     "ranks",

@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["BUILTIN", "builtin"]
 
-BUILTIN = ("modular-addition", "linear-net", "superposition")
+BUILTIN = ("modular-addition", "modular-addition-transformer", "linear-net", "superposition")
 
 
 def builtin(name: str) -> Callable[..., Any] | None:

@@ -20,7 +20,9 @@ from llc.errors import InputError
 from llc.params import stream_seed
 from llc.task import Task
 
-__all__ = ["Data", "ModularAddition", "checkpoint_steps", "make_data", "task", "train"]
+__all__ = [
+    "Data", "ModularAddition", "checkpoint_steps", "make_data", "measure", "task", "train",
+]  # fmt: skip
 
 EMBEDDING = 12
 HIDDEN = 48
@@ -55,7 +57,9 @@ class Data:
     test: tuple[Tensor, Tensor]
 
 
-def make_data(prime: int = 53, seed: int = 0, random_labels: bool = False) -> Data:
+def make_data(
+    prime: int = 53, seed: int = 0, random_labels: bool = False, share: float = SHARE
+) -> Data:
     """Split all p² pairs; ``random_labels`` draws every target at random: nothing to learn.
 
     Raises:
@@ -70,7 +74,7 @@ def make_data(prime: int = 53, seed: int = 0, random_labels: bool = False) -> Da
     order = torch.randperm(len(pairs), generator=generator)
     if random_labels:
         targets = torch.randint(prime, (len(pairs),), generator=generator)
-    cut = int(SHARE * len(pairs))
+    cut = int(share * len(pairs))
     first, rest = order[:cut], order[cut:]
     return Data((pairs[first], targets[first]), (pairs[rest], targets[rest]))
 
@@ -140,14 +144,14 @@ def train(
             wanted.add(step)
             extra -= 1
         if step in wanted:
-            save_checkpoint(folder, step, model.state_dict(), _measure(model, data))
+            save_checkpoint(folder, step, model.state_dict(), measure(model, data))
         if step % 200 == 0 or step == steps:
             report(step)
 
 
 @torch.no_grad()
-def _measure(model: nn.Module, data: Data) -> dict[str, float]:
-    """Loss, accuracy and weight norm, under the names figures look for."""
+def measure(model: nn.Module, data: Data) -> dict[str, float]:
+    """Return loss, accuracy and weight norm, under the names figures look for."""
     result = {}
     for part, (inputs, targets) in (("train", data.train), ("test", data.test)):
         result[f"{part}_loss"] = F.cross_entropy(model(inputs), targets).item()
