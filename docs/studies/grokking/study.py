@@ -15,7 +15,10 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("train",)
+PARTS = (
+    "train", "circuits", "trace", "power", "recipe", "settings", "matched", "barriers", "planting",
+    "mixtures", "symmetries", "transformer", "numbers",
+)  # fmt: skip
 
 
 def main() -> None:

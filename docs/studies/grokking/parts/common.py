@@ -34,6 +34,37 @@ def runs() -> dict[str, dict[str, Any]]:
     return {**found, CONTROL: {"seed": 0, "random_labels": True}}
 
 
+def chosen() -> list[str]:
+    """Five runs that understood, those that never did (two at most), and the control.
+
+    By seed: nothing about their LLC has a say.
+    """
+    trained = kept("train")
+    seeds = [name for name in runs() if name != CONTROL]
+    able = [name for name in seeds if trained[name]["grokked"] is not None]
+    never = [name for name in seeds if trained[name]["test_accuracy"] < 0.5]
+    return [*able[:5], *never[:2], CONTROL]
+
+
+def understood() -> list[str]:
+    """Those of the chosen runs whose network understood."""
+    trained = kept("train")
+    return [name for name in chosen() if trained[name]["grokked"] is not None]
+
+
+def four() -> list[str]:
+    """Two that understood, one that did not, and the control: for what is dear to measure."""
+    trained, names = kept("train"), chosen()
+    never = [n for n in names if n != CONTROL and trained[n]["grokked"] is None]
+    return [*names[:2], *never[:1], CONTROL]
+
+
+def window(name: str) -> tuple[float, float]:
+    """From memorising to understanding; to the end where that never came."""
+    found = kept("train")[name]
+    return found["memorised"] or 0.0, found["grokked"] or float(STEPS)
+
+
 def task_of(name: str) -> Task:
     """The task of a run, with held-out pairs as a reading."""
     plan = runs()[name]
