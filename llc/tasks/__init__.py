@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["BUILTIN", "builtin"]
 
-BUILTIN = ("modular-addition", "linear-net", "superposition")
+BUILTIN = ("modular-addition", "linear-net", "superposition", "in-context-regression")
 
 
 def builtin(name: str) -> Callable[..., Any] | None:
