@@ -3,7 +3,7 @@
 Each sequence has a task of its own, w ~ N(0, 1) in D dimensions, x ~ N(0, 1), y = w·x + noise, and
 the tokens x_1, y_1, …, x_K; at each x_k the transformer, which has seen the pairs before, predicts
 y_k (Garg et al. 2022, arXiv 2208.01066; Raventós et al. 2023, arXiv 2306.15063). Hoogland et al.
-2024 (arXiv 2402.02364) follow the LLC of such a transformer, three times as large, through training.
+2024 (arXiv 2402.02364) follow the LLC of one, three times as large, through training.
 """
 
 import io
@@ -216,9 +216,7 @@ def _measure(model: nn.Module, seed: int) -> dict[str, float]:
     }
 
 
-def _keep(
-    folder: Path, plan: dict[str, Any], step: int, model: nn.Module, optimiser: Any
-) -> None:
+def _keep(folder: Path, plan: dict[str, Any], step: int, model: nn.Module, optimiser: Any) -> None:
     """Write what training needs to go on; its name is no checkpoint's."""
     buffer = io.BytesIO()
     state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
