@@ -6,7 +6,13 @@ from typing import Any
 
 __all__ = ["BUILTIN", "builtin"]
 
-BUILTIN = ("modular-addition", "modular-addition-transformer", "linear-net", "superposition")
+BUILTIN = (
+    "modular-addition",
+    "modular-addition-transformer",
+    "linear-net",
+    "superposition",
+    "in-context-regression",
+)
 
 
 def builtin(name: str) -> Callable[..., Any] | None:
