@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from llc import plot, truths
+    from llc.audit import StepAudit, audit_step
     from llc.calibration import calibrate
     from llc.checkpoints import load_weights
     from llc.companions import bracket, curvature
@@ -45,6 +46,7 @@ _HOMES = {
     "ScaleCurve": "llc.scale",
     "ScaleMap": "llc.maps",
     "Settings": "llc.settings",
+    "StepAudit": "llc.audit",
     "Sweep": "llc.sweeps",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
@@ -52,6 +54,7 @@ _HOMES = {
     "Transitions": "llc.transitions",
     "Validation": "llc.validation",
     "Verdict": "llc.estimation",
+    "audit_step": "llc.audit",
     "bracket": "llc.companions",
     "calibrate": "llc.calibration",
     "curvature": "llc.companions",
@@ -76,6 +79,7 @@ __all__ = [
     "ScaleCurve",
     "ScaleMap",
     "Settings",
+    "StepAudit",
     "Sweep",
     "Task",
     "Trajectory",
@@ -83,6 +87,7 @@ __all__ = [
     "Transitions",
     "Validation",
     "Verdict",
+    "audit_step",
     "bracket",
     "calibrate",
     "curvature",

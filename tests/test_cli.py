@@ -135,6 +135,18 @@ def test_json_is_one_object_without_nan(folder, capsys):
     assert record["chain_virials"] == [record["virial"]]
 
 
+def test_an_audit_of_the_step(folder, capsys):
+    arguments = [*ESTIMATE, *FAST, "--audit"]
+    assert main(arguments) == 0
+    assert "at half the step (its LLC " in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    audit = record["audit"]
+    assert audit["half_step_size"] == pytest.approx(record["settings"]["step_size"] / 2)
+    assert audit["difference"] == pytest.approx(record["llc"] - audit["half_llc"])
+    assert audit["bias"] == pytest.approx(audit["difference"] / 0.75)
+
+
 def test_module_and_built_in_tasks(folder, capsys):
     assert main(["estimate", "step_1.pt", "--task", "my_task:task", *FAST]) == 0
     assert "parameters" in capsys.readouterr().out
@@ -156,6 +168,10 @@ def test_strict_turns_a_failed_verdict_into_exit_code_1(folder, capsys, flags, c
 
 ESTIMATE = ["estimate", "step_1.pt", "--task", "my_task.py:task"]
 REFUSED = {
+    "no step to audit": (
+        [*ESTIMATE, "--audit", "--sampler", "mala"],
+        ["'mala'", "no bias to audit", "drop the audit"],
+    ),
     "missing file": (["estimate", "step_2.pt", *ESTIMATE[2:]], ["step_2.pt", "does not exist"]),
     "no checkpoint": (["estimate", "text.pt", *ESTIMATE[2:]], ["text.pt", "not a torch"]),
     "other kind": (["estimate", "my_task.py", *ESTIMATE[2:]], [".py", ".safetensors"]),

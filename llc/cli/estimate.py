@@ -4,6 +4,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from llc.audit import audit_step, check_sampler
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, settings_of
 from llc.cli.tasks import load_task
@@ -18,14 +19,22 @@ __all__ = ["run", "table"]
 
 
 def run(options: "Options") -> int:
-    """Load, estimate, print; 1 if the verdict failed and ``--strict`` was given."""
+    """Load, estimate, audit, print; 1 if the verdict failed and ``--strict`` was given."""
     settings = settings_of(options)
     execution = execution_of(options)
+    if options.audit:
+        check_sampler(settings.sampler)
     weights = load_weights(options.checkpoint)
     task = load_task(options.task).at(weights)
     result = estimate_task(task, settings, execution=execution, progress=True)
+    audit = None
+    if options.audit and not math.isnan(result.llc):
+        audit = audit_step(task, estimate=result, execution=execution, progress=True)
+        result = audit.estimate
     if options.json:
         record = {"checkpoint": options.checkpoint.name, **result.to_dict()}
+        if audit is not None:
+            record["audit"] = audit.to_dict()
         print(json.dumps(record, indent=1, allow_nan=False))
     else:
         print(table(result, options.checkpoint.name))
@@ -83,7 +92,7 @@ def _errors(result: "Estimate") -> str:
         "minibatch heat": b.heat,
         "not in equilibrium": b.equilibration,
     }
-    own = ", ".join(f"{name} {value:.2g}" for name, value in names.items() if value > 0)
+    own = ", ".join(f"{name} {value:.2g}" for name, value in names.items() if abs(value) > 0)
     price = f"; settings take off {-b.price:.2g}" if b.price < 0 else ""
     return f"{own or 'not measured'}; together {b.total:.2g}{price}"
 

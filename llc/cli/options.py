@@ -115,6 +115,8 @@ class Estimate(Sampled):
     Prints the LLC with its error bar, diagnostics, settings and a verdict in words.
     """
 
+    audit: bool = False
+    """Estimate again at half the step, for twice the gradients: what the step adds to the LLC."""
     strict: bool = False
     """Exit with 1 if the verdict is fail."""
 

@@ -25,7 +25,8 @@ class ErrorBudget:
         monte_carlo: standard error by finite draws, noise of subsampled losses included.
         discretisation: by the step: (ε/8)E‖nβ∇L‖² for Euler schemes, which on a quadratic is
             Σ ½s_i·εa_i/4 to first order; 0 for schemes exact on quadratics, whose anharmonic bias
-            shows in the virial; nan where it was not measured.
+            shows in the virial; nan where it was not measured. `llc.audit_step` puts what it
+            measures here.
         heat: by minibatch noise, (ε/8)trΣ or (h²/8)coth(Γh/2)trΣ; nan where there is no closed
             form.
         equilibration: size of the error by modes that have not arrived, |v − 1|·λ̂ where the

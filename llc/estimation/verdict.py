@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from llc.estimation.estimators import falls_with_n_beta
@@ -65,6 +65,10 @@ class Reason(enum.Enum):
         "step size times curvature is {stiffness:.2f} at the chains' last positions (aimed at "
         "{stiffness_aim:.2g}): the step may bias the number upwards; {step_advice}"
     )
+    STEP_BIASES = (
+        "half the step gives {half:.4g} instead of {llc:.4g}: the step adds about {bias:.2g} ± "
+        "{bias_se:.2g} to the LLC, more than its interval; give a step_size of {less:.2g}"
+    )
     HEATED = (
         "minibatch noise raises the LLC by about {heat:.0%}: use a larger batch_size, or the "
         "behavioural loss"
@@ -100,6 +104,21 @@ class Verdict:
     reasons: tuple[Reason, ...]
     sentences: tuple[str, ...]
     readings: tuple[str, ...]
+
+    def with_reason(self, reason: Reason, grade: Status, sentence: str) -> "Verdict":
+        """Return the verdict with one more reason, in the place that its grade gives it."""
+        first = grade == "fail"
+        place = 0 if first else len(self.reasons)
+        return replace(
+            self,
+            status="fail" if "fail" in (grade, self.status) else "warn",
+            reasons=(*self.reasons[:place], reason, *self.reasons[place:]),
+            sentences=(*self.sentences[:place], sentence, *self.sentences[place:]),
+        )
+
+    def with_reading(self, reading: str) -> "Verdict":
+        """Return the verdict with one more reading."""
+        return replace(self, readings=(*self.readings, reading))
 
     def __str__(self) -> str:
         return self.status
