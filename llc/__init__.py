@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from llc.sweeps import Sweep, sweep
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
+    from llc.trajectory.basins import Barrier, Basins, Similarity, barrier, basins, similarity
     from llc.transitions import Transition, Transitions, find_transitions
     from llc.validation import Validation, validate
 
 # Loaded on first use: torch takes seconds to import, and `rlct --help` needs none of it.
 _HOMES = {
+    "Barrier": "llc.trajectory.basins",
+    "Basins": "llc.trajectory.basins",
     "Curvature": "llc.estimation",
     "Estimate": "llc.estimation",
     "Execution": "llc.execution",
@@ -46,12 +49,15 @@ _HOMES = {
     "ScaleMap": "llc.maps",
     "Settings": "llc.settings",
     "Sweep": "llc.sweeps",
+    "Similarity": "llc.trajectory.basins",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
     "Transition": "llc.transitions",
     "Transitions": "llc.transitions",
     "Validation": "llc.validation",
     "Verdict": "llc.estimation",
+    "barrier": "llc.trajectory.basins",
+    "basins": "llc.trajectory.basins",
     "bracket": "llc.companions",
     "calibrate": "llc.calibration",
     "curvature": "llc.companions",
@@ -60,6 +66,7 @@ _HOMES = {
     "load_weights": "llc.checkpoints",
     "scale_curve": "llc.scale",
     "scale_map": "llc.maps",
+    "similarity": "llc.trajectory.basins",
     "singular_fluctuation": "llc.fluctuation",
     "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
@@ -67,6 +74,8 @@ _HOMES = {
     "write_report": "llc.report",
 }
 __all__ = [
+    "Barrier",
+    "Basins",
     "Curvature",
     "Estimate",
     "Execution",
@@ -76,6 +85,7 @@ __all__ = [
     "ScaleCurve",
     "ScaleMap",
     "Settings",
+    "Similarity",
     "Sweep",
     "Task",
     "Trajectory",
@@ -83,6 +93,8 @@ __all__ = [
     "Transitions",
     "Validation",
     "Verdict",
+    "barrier",
+    "basins",
     "bracket",
     "calibrate",
     "curvature",
@@ -92,6 +104,7 @@ __all__ = [
     "plot",
     "scale_curve",
     "scale_map",
+    "similarity",
     "singular_fluctuation",
     "sweep",
     "trace",
