@@ -6,7 +6,7 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.errors import InputError
-from llc.plot.figures import COLOURS, PAGE, drawn, sheet, step_axis
+from llc.plot.figures import COLOURS, PAGE, drawn, plain_ticks, sheet, step_axis
 
 if TYPE_CHECKING:
     from llc.trajectory.basins import Basins
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["barriers", "basins"]
 
 MOST_LABELS = 16
+NARROW = 50
 NONE = "#E4E4E4"
 LOOKS = {
     "straight": ("o-", COLOURS["main"], "straight line"),
@@ -171,11 +172,14 @@ def _points(
 def _finish(ax: Any, result: "Basins", label: str) -> None:
     ax.axhline(result.resolution, color=COLOURS["muted"], lw=0.6, ls=":", zorder=0)
     ax.annotate(
-        "rounding", (1.0, result.resolution), xycoords=("axes fraction", "data"), xytext=(0, 2),
-        textcoords="offset points", ha="right", va="bottom", fontsize=6, color=COLOURS["muted"],
+        "rounding", (0.0, result.resolution), xycoords=("axes fraction", "data"), xytext=(2, 2),
+        textcoords="offset points", ha="left", va="bottom", fontsize=6, color=COLOURS["muted"],
     )  # fmt: skip
     ax.set_yscale("log")
-    step_axis(ax, np.array(result.steps, float))
+    steps = np.array(result.steps, float)
+    step_axis(ax, steps)
+    if ax.get_xscale() == "log" and steps[-1] < NARROW * steps[0]:
+        plain_ticks(ax.xaxis)
     ax.set_ylabel(label)
 
 

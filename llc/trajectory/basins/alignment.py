@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from llc.symmetry import Symmetry, align, find_symmetries
 from llc.task import Task
 
 __all__ = ["Alignment"]
@@ -15,19 +16,34 @@ class Alignment:
     """What is known of a task's symmetries.
 
     Attributes:
-        known: whether there are any.
-        words: which; or why there are none.
+        symmetries: the task's own, else those that can be found; maybe none.
     """
 
-    known: bool
-    words: str
+    symmetries: tuple[Symmetry, ...]
 
     @classmethod
     def of(cls, task: Task) -> "Alignment":
-        """Return the symmetries of a task: its own, else those that can be found."""
-        return cls(False, "no aligned barriers: no symmetry of this architecture is known")
+        """Return the symmetries of a task."""
+        own = task.symmetries
+        return cls(tuple(find_symmetries(task.model) if own is None else own))
+
+    @property
+    def words(self) -> str:
+        """Their names, one after another; or that there are none."""
+        if not self.symmetries:
+            return (
+                "no aligned barriers: no symmetry of this model is known; declare some as "
+                "llc.Task(..., symmetries=[...])"
+            )
+        return ", ".join(each.name or type(each).__name__ for each in self.symmetries)
+
+    @property
+    def key(self) -> str:
+        """What tells them from others."""
+        return repr(self.symmetries)
 
     def move(
         self, weights: Mapping[str, Tensor], reference: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
-        return weights
+        """Return weights of the same loss, as near to the reference as can be found."""
+        return align(reference, weights, self.symmetries)

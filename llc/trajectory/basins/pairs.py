@@ -6,8 +6,8 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.trajectory.basins.alignment import Alignment
-from llc.trajectory.basins.barrier import Barrier, straight
-from llc.trajectory.basins.curve import curved
+from llc.trajectory.basins.lines import Barrier, straight
+from llc.trajectory.basins.curves import curved
 from llc.trajectory.basins.kept import Pieces
 from llc.trajectory.basins.landscape import Place
 from llc.trajectory.basins.shelf import Shelf
@@ -37,7 +37,7 @@ class Pairs:
         what: dict[str, Any] = {"kind": kind, "weights": [marks[i], marks[j]],
                                 "points": self._points}  # fmt: skip
         if kind == "aligned" and alignment is not None:
-            what["symmetries"] = alignment.words
+            what["symmetries"] = alignment.key
         if kind == "curve":
             what["curve"] = self._curve
         key = kind, i, j

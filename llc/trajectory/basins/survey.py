@@ -10,13 +10,13 @@ from llc.errors import InputError
 from llc.isolation import undisturbed
 from llc.task import Task
 from llc.trajectory.basins.alignment import Alignment
-from llc.trajectory.basins.barrier import POINTS, check_points
-from llc.trajectory.basins.curve import BENDS, BUDGET, check_curve
+from llc.trajectory.basins.lines import POINTS, check_points
+from llc.trajectory.basins.curves import BENDS, BUDGET, check_curve
 from llc.trajectory.basins.kept import Pieces
 from llc.trajectory.basins.pairs import Pairs
 from llc.trajectory.basins.result import Basins
 from llc.trajectory.basins.shelf import Shelf
-from llc.trajectory.basins.similarity import EXAMPLES, Similarity, check_examples, compare
+from llc.trajectory.basins.similarities import EXAMPLES, Similarity, check_examples, compare
 from llc.trajectory.fingerprints import fingerprint_task
 from llc.trajectory.sources import Item, Source, as_items
 
@@ -88,8 +88,8 @@ def basins(
         land, task = shelf.land, shelf.land.task
         pieces = Pieces(None if out is None else Path(out), fingerprint_task(task))
         alignment = Alignment.of(task) if align else None
-        notes = [] if alignment is None or alignment.known else [alignment.words]
-        usable = alignment if alignment is not None and alignment.known else None
+        notes = [] if alignment is None or alignment.symmetries else [alignment.words]
+        usable = alignment if alignment is not None and alignment.symmetries else None
         pairs = Pairs(shelf, pieces, points, (bends, budget, batch_size, seed))
         work = _work(len(shelf.items), usable is not None, curves)
         tell = _Teller(progress, len(work) + (task.data is not None))

@@ -52,7 +52,7 @@ class Barrier:
 
     @property
     def rise(self) -> float:
-        """Highest L(t) − max(L(0), L(1)), at least 0 likewise: what has to be climbed from above."""
+        """Highest L(t) − max(L(0), L(1)), at least 0 likewise: the climb from the higher end."""
         return float(self.loss.max() - max(self.loss[0], self.loss[-1]))
 
     @property

@@ -13,7 +13,7 @@ from llc.errors import InputError
 from llc.isolation import undisturbed
 from llc.params import stream_seed
 from llc.task import Task
-from llc.trajectory.basins.barrier import POINTS, Barrier, check_points, straight
+from llc.trajectory.basins.lines import POINTS, Barrier, check_points, straight
 from llc.trajectory.basins.landscape import Landscape, Place, Weights, blended
 
 __all__ = ["BENDS", "BUDGET", "check_curve", "curve", "curved"]
@@ -24,6 +24,7 @@ TIMES = 4
 RATE = 0.05
 SHAKE = 0.01
 LOOKS = 8
+FINER = 4
 WHOLE, BATCH = 4096, 512
 FINE = 1001
 
@@ -59,7 +60,8 @@ def curve(
         task: the model (its own weights do not matter), data and loss.
         one: w₀, a state dict or a checkpoint file.
         other: w₁.
-        points: evenly spaced t at which the loss is measured, over all data.
+        points: evenly spaced t at which the loss of the straight line is measured, over all data;
+            that of the curve at four times as many, since it may avoid any few.
         bends: control points between the ends; each costs D numbers.
         budget: most gradient evaluations, four a step, at stratified s.
         batch_size: examples of a gradient; all up to 4096, else 512, if None.
@@ -111,7 +113,7 @@ def curved(
             course.step(1 - (step - 1) / steps)
             spent += TIMES
             if step in looks:
-                best = min(best, course.measure(len(line.t)), key=lambda b: b.height)
+                best = min(best, course.measure(FINER * (len(line.t) - 1) + 1), key=lambda b: b.height)
                 if best.height <= line.resolution:
                     break
     return Barrier(best.t, best.loss, line.resolution, "curve", line, spent)
