@@ -11,6 +11,7 @@ from llc import data as data_
 from llc import losses
 from llc.checkpoints import WRAPPERS
 from llc.errors import InputError
+from llc.symmetry import Symmetry
 
 __all__ = ["Task"]
 
@@ -34,9 +35,12 @@ class Task:
         readings: what `llc.trace` also measures at each checkpoint: a name for each pair
             (inputs, targets) of held-out data, for loss and accuracy, or for each function of the
             model that returns a number.
+        symmetries: known symmetries of the model's weights, see `llc.symmetry`; None where nobody
+            has said.
 
     Raises:
-        InputError: none or several losses are given, or data or readings cannot be used.
+        InputError: none or several losses are given, or data, readings or symmetries cannot be
+            used.
     """
 
     model: nn.Module
@@ -46,6 +50,7 @@ class Task:
     potential: Callable[[nn.Module], Tensor] | None = None
     name: str | None = None
     readings: Mapping[str, Any] | None = None
+    symmetries: Sequence[Symmetry] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -64,6 +69,8 @@ class Task:
                     f"{kind} is a {type(getattr(self, kind)).__name__}, expected a function"
                 )
         object.__setattr__(self, "readings", self._checked(self.readings))
+        if self.symmetries is not None:
+            object.__setattr__(self, "symmetries", _symmetries(self.symmetries))
         if self.potential is not None:
             if self.data is not None:
                 raise InputError("potential takes no data: drop data, or use batch_loss")
@@ -170,6 +177,17 @@ class Task:
         model = copy.deepcopy(self.model)
         model.load_state_dict(dict(weights), strict=False)
         return replace(self, model=model)
+
+
+def _symmetries(given: Any) -> tuple[Symmetry, ...]:
+    found = tuple(given) if isinstance(given, Sequence) else (given,)
+    odd = [item for item in found if not isinstance(item, Symmetry)]
+    if odd:
+        raise InputError(
+            f"symmetries holds a {type(odd[0]).__name__}, expected llc.symmetry.Units, Heads or "
+            "Offset"
+        )
+    return found
 
 
 def _is_pair(data: Any) -> bool:

@@ -22,6 +22,7 @@ from llc.checkpoints import save_checkpoint
 from llc.diagnostics import Array
 from llc.errors import InputError
 from llc.params import stream_seed
+from llc.symmetry import Units
 from llc.task import Task
 from llc.truths import formulas
 from llc.truths.linear import LinearNet
@@ -94,7 +95,11 @@ def task(
     y = x @ torch.from_numpy(teacher).T
     layers = [torch.from_numpy(layer).float() for layer in _initial(widths, seed)]
     name = f"linear net {'-'.join(map(str, widths))}"
-    return Task(LinearNet(layers), (x.float(), y.float()), "mse", name=name)
+    symmetries = [
+        Units([f"layers.{i}"], [f"layers.{i + 1}"], "linear", name=f"hidden layer {i + 1}")
+        for i in range(len(widths) - 2)
+    ]
+    return Task(LinearNet(layers), (x.float(), y.float()), "mse", name=name, symmetries=symmetries)
 
 
 def train(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from llc.checkpoints import save_checkpoint
 from llc.errors import InputError
 from llc.params import stream_seed
+from llc.symmetry import Offset, Units
 from llc.task import Task
 
 __all__ = ["Data", "ModularAddition", "checkpoint_steps", "make_data", "task", "train"]
@@ -29,6 +30,29 @@ BATCH = 128
 LEARNING_RATE = 5e-3
 DECAY = 2e-4
 EXTRA = 20
+
+
+SIDES = ("left", "right")
+SYMMETRIES = (
+    Units(
+        ["left.weight", "left.bias", "right.weight", "right.bias"],
+        ["unembedding.weight"],
+        name="hidden units",
+    ),
+    Units(
+        [("embedding.weight", 1)],
+        ["left.weight", "right.weight"],
+        "linear",
+        name="embedding's basis",
+    ),
+    Offset(
+        ("embedding.weight", 1),
+        [(f"{side}.weight", f"{side}.bias") for side in SIDES],
+        name="embedding's origin",
+    ),
+    Offset("left.bias", ["right.bias"], name="biases of left and right"),
+    Offset(("unembedding.weight", 1), name="all logits together", preserves="loss"),
+)
 
 
 class ModularAddition(nn.Module):
@@ -79,7 +103,9 @@ def task(prime: int = 53, seed: int = 0, random_labels: bool = False) -> Task:
     """Return the task on its training pairs, the model freshly initialised."""
     data = make_data(prime, seed, random_labels)
     name = "modular addition" + (", random labels" if random_labels else "")
-    return Task(_initialised(prime, seed), data.train, "cross_entropy", name=name)
+    return Task(
+        _initialised(prime, seed), data.train, "cross_entropy", name=name, symmetries=SYMMETRIES
+    )
 
 
 def checkpoint_steps(steps: int, count: int) -> list[int]:

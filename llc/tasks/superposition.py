@@ -17,6 +17,7 @@ from torch import Tensor
 from llc.checkpoints import save_checkpoint
 from llc.errors import InputError
 from llc.params import stream_seed
+from llc.symmetry import Units
 from llc.task import Task
 from llc.truths import formulas
 from llc.truths.polygons import Superposition, population_loss
@@ -49,7 +50,13 @@ def task(features: int = FEATURES, seed: int = 0, levels: int = 32) -> Task:
     model = _initial(features, seed).float()
     zeta = (torch.arange(formulas.whole("levels", levels, 1)) + 0.5) / levels
     x = torch.einsum("q,ij->qij", zeta, torch.eye(features)).reshape(-1, features)
-    return Task(model, (x, x), "mse", name=f"superposition of {features}")
+    symmetries = [
+        Units(["w"], activation="isotropic", name="hidden plane"),
+        # The data are alike under a change of places of all features, inputs and outputs.
+        Units([("w", 1), "b"], name="features", preserves="loss"),
+    ]
+    name = f"superposition of {features}"
+    return Task(model, (x, x), "mse", name=name, symmetries=symmetries)
 
 
 def train(
