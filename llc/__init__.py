@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from llc.sweeps import Sweep, sweep
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
+    from llc.trajectory.basins import Barrier, Basins, Similarity, barrier, basins, similarity
     from llc.transitions import Transition, Transitions, find_transitions
     from llc.validation import Validation, validate
 
 # Loaded on first use: torch takes seconds to import, and `rlct --help` needs none of it.
 _HOMES = {
+    "Barrier": "llc.trajectory.basins",
+    "Basins": "llc.trajectory.basins",
     "Curvature": "llc.estimation",
     "Estimate": "llc.estimation",
     "Execution": "llc.execution",
@@ -48,6 +51,7 @@ _HOMES = {
     "Settings": "llc.settings",
     "StepAudit": "llc.audit",
     "Sweep": "llc.sweeps",
+    "Similarity": "llc.trajectory.basins",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
     "Transition": "llc.transitions",
@@ -55,6 +59,8 @@ _HOMES = {
     "Validation": "llc.validation",
     "Verdict": "llc.estimation",
     "audit_step": "llc.audit",
+    "barrier": "llc.trajectory.basins",
+    "basins": "llc.trajectory.basins",
     "bracket": "llc.companions",
     "calibrate": "llc.calibration",
     "curvature": "llc.companions",
@@ -63,6 +69,7 @@ _HOMES = {
     "load_weights": "llc.checkpoints",
     "scale_curve": "llc.scale",
     "scale_map": "llc.maps",
+    "similarity": "llc.trajectory.basins",
     "singular_fluctuation": "llc.fluctuation",
     "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
@@ -70,6 +77,8 @@ _HOMES = {
     "write_report": "llc.report",
 }
 __all__ = [
+    "Barrier",
+    "Basins",
     "Curvature",
     "Estimate",
     "Execution",
@@ -79,6 +88,7 @@ __all__ = [
     "ScaleCurve",
     "ScaleMap",
     "Settings",
+    "Similarity",
     "StepAudit",
     "Sweep",
     "Task",
@@ -88,6 +98,8 @@ __all__ = [
     "Validation",
     "Verdict",
     "audit_step",
+    "barrier",
+    "basins",
     "bracket",
     "calibrate",
     "curvature",
@@ -97,6 +109,7 @@ __all__ = [
     "plot",
     "scale_curve",
     "scale_map",
+    "similarity",
     "singular_fluctuation",
     "sweep",
     "trace",

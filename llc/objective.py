@@ -20,7 +20,7 @@ from llc.errors import InputError
 from llc.params import Layout
 from llc.task import Task
 
-__all__ = ["Baseline", "Objective"]
+__all__ = ["Baseline", "Objective", "one_attention_path"]
 
 CHUNK = 4096
 PROBE = 8
@@ -123,7 +123,7 @@ class Objective:
         """Evaluate the loss: ``(batch,)`` per-example values, or their mean ``()``."""
         params = self.layout.unflatten(weights)
         with (
-            _one_attention_path(),
+            one_attention_path(),
             torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
             ),
@@ -270,7 +270,7 @@ class Objective:
 
 
 @contextmanager
-def _one_attention_path() -> Iterator[None]:
+def one_attention_path() -> Iterator[None]:
     """Keep torch's transformer layers off the fused path that they take without gradients.
 
     It rounds differently from the path that gradients take, which would spoil the pairing, and

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 __all__ = [
+    "Basins",
     "Calibrate",
     "Command",
     "Demo",
@@ -29,6 +30,8 @@ OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 OptionalPlace = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 OptionalFloats = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
+OptionalInts = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]")]
+OptionalTexts = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="TEXT [TEXT ...]")]
 OptionalShard = Annotated[str | None, tyro.conf.arg(metavar="i/N")]
 Sampler = Literal[
     "auto",
@@ -173,6 +176,53 @@ class Trace(Sampling):
     """Measure the whole scale curve at every checkpoint too, for a map of step and gamma."""
     strict: bool = False
     """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
+
+
+@dataclass(frozen=True)
+class Basins:
+    """Find out which checkpoints of a run lie in one basin: loss barriers, likeness of layers.
+
+    Between every pair: the rise of the loss on the straight line, before and after alignment by
+    the symmetries that are known, and how alike the layers' outputs are. Writes table, JSON and
+    figures; a killed run goes on where it was.
+    """
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """Run folder of rlct trace or a demo, a folder of checkpoints, or a pattern in quotes."""
+    task: OptionalText = None
+    """What returns an llc.Task, as for rlct trace; that of the run folder if left out."""
+    count: int = 12
+    """Checkpoints to compare, evenly spaced, first and last included."""
+    steps: OptionalInts = None
+    """Training steps to compare instead."""
+    no_align: bool = False
+    """Leave out barriers after alignment."""
+    curves: bool = False
+    """Also look for curves of low loss, between neighbours and to the last."""
+    layers: OptionalTexts = None
+    """Modules whose outputs to compare, or patterns in quotes; all if left out."""
+    data: OptionalText = None
+    """Evaluate on held-out data: the name of a data set among the task's readings."""
+    points: int = 25
+    """Points of each path, ends included."""
+    bends: int = 2
+    """Control points of a curve between its ends."""
+    budget: int = 2000
+    """Most gradients of a curve."""
+    batch_size: OptionalInt = None
+    """Examples of such a gradient; all up to 4096, else 512, if left out."""
+    examples: int = 512
+    """Examples on which layers are compared."""
+    seed: int = 0
+    """Seeds curves and the choice of examples."""
+    device: OptionalText = None
+    """Where to compute, cpu or cuda; the model's own if left out."""
+    out: OptionalPath = None
+    """Folder for table, JSON and figures; RUN if left out."""
+    json: bool = False
+    """Print JSON instead of words."""
+    debug: bool = False
+    """Show the traceback of an error."""
 
 
 @dataclass(frozen=True)
@@ -365,6 +415,7 @@ class Transitions:
 
 Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]
+    | Annotated[Basins, tyro.conf.subcommand("basins")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Fourier, tyro.conf.subcommand("fourier")]

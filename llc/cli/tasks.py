@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +16,12 @@ from llc.tasks import BUILTIN, builtin
 __all__ = ["load_task"]
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str, arguments: Mapping[str, Any] | None = None) -> Task:
     """Call the function named ``file.py:function``, ``module:function`` or a built-in.
+
+    Args:
+        name: of the function.
+        arguments: of the call; a task named on a command line takes none.
 
     Raises:
         InputError: nothing of that name, the call failed, or it returned no `llc.Task`.
@@ -36,7 +42,7 @@ def load_task(name: str) -> Task:
                 f"{place} has no function {attribute!r}, expected one that returns an llc.Task; "
                 f"it has {', '.join(known[:8]) or 'none'}"
             )
-    task = _call(function, name)
+    task = _call(partial(function, **(arguments or {})), name)
     if not isinstance(task, Task):
         raise InputError(
             f"{name} returned a {type(task).__name__}, expected an llc.Task: end it with "

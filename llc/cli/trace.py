@@ -16,6 +16,7 @@ import torch
 
 from llc import plot
 from llc.cli.choices import execution_of, settings_of
+from llc.cli.commands import remember
 from llc.cli.tasks import load_task
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
@@ -65,6 +66,7 @@ def run(options: "Options") -> int:
         progress=True,
     )
     with writable(options.out):
+        remember(options.out, options.task, places)
         figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
         if options.scales:
             mapped = _map_scales(options, result, workers)

@@ -1,5 +1,6 @@
 """Figures, from result objects only."""
 
+from llc.plot.basins import barriers, basins
 from llc.plot.chains import autocorrelation, chains, ranks, traces
 from llc.plot.circuits import circuits
 from llc.plot.figures import save
@@ -12,6 +13,8 @@ from llc.plot.validation import validation
 
 __all__ = [
     "autocorrelation",
+    "barriers",
+    "basins",
     "chains",
     "circuits",
     "dimension",

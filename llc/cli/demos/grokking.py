@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llc.checkpoints import find_checkpoints
+from llc.cli.commands import remember
 from llc.cli.demos.common import finish, is_trained, mark_trained
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
@@ -111,7 +112,9 @@ def _train_one(slot: int, folder: Path, plan: dict[str, Any]) -> None:
 def _trace(
     options: "Options", folder: Path, plan: dict[str, Any], pool: ProcessPoolExecutor
 ) -> Trajectory:
-    task = modular_addition.task(options.prime, options.seed, plan["random_labels"])
+    given = {name: plan[name] for name in ("prime", "seed", "random_labels")}
+    task = modular_addition.task(**given)
+    remember(folder, "modular-addition", [folder / "checkpoints"], given)
     settings = Settings(
         n_beta=float(task.size or 0),
         gamma=GAMMA,

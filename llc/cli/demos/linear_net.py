@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llc.cli.commands import remember
 from llc.cli.demos.common import by_label, finish, train_once
 from llc.settings import Settings
 from llc.tasks import linear_net
@@ -29,6 +30,7 @@ def run(options: "Options", out: Path, workers: int) -> None:
     train_once(out, plan, linear_net.train)
     # As many examples as inputs: their second moment is the identity all the same.
     task = partial(linear_net.task, seed=options.seed, examples=linear_net.WIDTHS[0])
+    remember(out, "linear-net", [out / "checkpoints"], task.keywords)
     settings = Settings(
         n_beta=N_BETA,
         gamma=GAMMA,

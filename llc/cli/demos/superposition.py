@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llc.cli.commands import remember
 from llc.cli.demos.common import by_label, finish, train_once
 from llc.settings import Settings
 from llc.tasks import superposition
@@ -28,6 +29,7 @@ def run(options: "Options", out: Path, workers: int) -> None:
     }
     train_once(out, plan, superposition.train)
     task = partial(superposition.task, seed=options.seed)
+    remember(out, "superposition", [out / "checkpoints"], task.keywords)
     settings = Settings(
         n_beta=N_BETA,
         gamma=GAMMA,

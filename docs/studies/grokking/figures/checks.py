@@ -1,8 +1,9 @@
 """Barriers, planted exceptions, mixtures, symmetries, and the published transformer."""
 
 import numpy as np
-from figures.common import COLOURS, CYCLE, PAGE, column, look, plain_ticks, save, sheet, thousands
 from parts import common
+
+from figures.common import COLOURS, CYCLE, PAGE, column, look, plain_ticks, save, sheet, thousands
 
 FLOOR = 1e-6
 

@@ -9,7 +9,17 @@ from parts import common
 from llc import plot
 from llc.plot.figures import COLOURS, CYCLE, PAGE, plain_ticks, sheet
 
-__all__ = ["COLOURS", "CYCLE", "PAGE", "column", "look", "plain_ticks", "save", "sheet", "thousands"]
+__all__ = [
+    "COLOURS",
+    "CYCLE",
+    "PAGE",
+    "column",
+    "look",
+    "plain_ticks",
+    "save",
+    "sheet",
+    "thousands",
+]
 
 IMAGES = Path(__file__).parents[1] / "images"
 

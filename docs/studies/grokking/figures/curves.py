@@ -1,8 +1,9 @@
 """The LLC over training: transitions, settings, matched networks, circuits."""
 
 import numpy as np
-from figures.common import COLOURS, CYCLE, PAGE, column, look, plain_ticks, save, sheet, thousands
 from parts import common
+
+from figures.common import COLOURS, CYCLE, PAGE, column, look, plain_ticks, save, sheet, thousands
 
 SPAN = (500, 41_000)
 

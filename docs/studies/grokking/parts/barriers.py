@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from parts import common
 
 from llc.symmetry import align, distance
 from llc.task import Task
 from llc.tasks import modular_addition
 from llc.trajectory.basins import barrier, basins, curve, similarity
+from parts import common
 
 MATRIX = 14
 TO_LAST = 24

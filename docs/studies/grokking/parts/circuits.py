@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from parts import common
-
 from llc.trajectory.circuits import circuits
+from parts import common
 
 
 def compute(work: Path, workers: int) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from parts import common
-from parts.trace import describe
 from scipy.optimize import brentq
 
 import llc
 from llc.settings import Settings
 from llc.tasks import modular_addition
+from parts import common
+from parts.trace import describe
 
 COUNT = 12
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from parts import common
-from parts.trace import describe
 
 import llc
 from llc.planting import interpolants
 from llc.settings import Settings
 from llc.tasks import fourier, modular_addition
+from parts import common
+from parts.trace import describe
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 NETWORKS = 3

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from parts import common
-from parts.trace import describe
-
 import llc
 from llc.planting import plant
 from llc.settings import Settings
+from parts import common
+from parts.trace import describe
 
 COUNTS = (0, 5, 10, 20, 40, 80, 150)
 RECIPE = {"steps": 2000, "learning_rate": 1e-3}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from parts import common
 
 from llc.transitions.find import find_in_curve
+from parts import common
 
 STAIRS = (0, 2, 3, 6, 12, 24, 48)
 REPEATS = 12

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from parts import common
-from parts.trace import describe
 
 import llc
 from llc.checkpoints import find_checkpoints
 from llc.settings import Settings
+from parts import common
+from parts.trace import describe
 
 COUNT = 9
 BUDGET = 16_000

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from parts import common
+from llc.trajectory.symmetries import check_symmetries, count_directions
 
 from llc.settings import Settings
-from llc.trajectory.symmetries import check_symmetries, count_directions
+from parts import common
 
 
 def compute(work: Path, workers: int) -> dict[str, Any]:

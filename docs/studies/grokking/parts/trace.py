@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parts import common
-
 import llc
 from llc.settings import Settings
 from llc.trajectory import Trajectory
+from parts import common
 
 COLUMNS = ("llc", "mcse", "null", "null_se", "saturation", "virial", "slope_gamma", "slope_n_beta")
 

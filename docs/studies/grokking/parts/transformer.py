@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from parts import common
-from parts.trace import describe
 
 import llc
 from llc.checkpoints import Checkpoint, find_checkpoints
@@ -20,6 +18,8 @@ from llc.settings import Settings
 from llc.tasks import modular_addition_transformer as transformer
 from llc.tasks.modular_addition import checkpoint_steps
 from llc.trajectory.circuits import circuits
+from parts import common
+from parts.trace import describe
 
 STEPS = 25_000
 SAVED = 150

@@ -1,0 +1,65 @@
+"""``command.json``: what a run folder was made of, so that later commands need not be told again.
+
+It names the task and the checkpoints, with whole paths; ``run.json`` holds fingerprints of both,
+from which neither could be found again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llc.files import write_whole
+
+__all__ = ["Command", "recall", "remember"]
+
+FILE = "command.json"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a run folder was made of.
+
+    Attributes:
+        task: as after ``--task``, a file by its whole path.
+        checkpoints: folders, files or patterns.
+        arguments: of the task's function, where a demo gave some.
+    """
+
+    task: str
+    checkpoints: tuple[str, ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def remember(
+    folder: Path,
+    task: str,
+    checkpoints: Sequence[str | Path],
+    arguments: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what a run folder is made of."""
+    record = {
+        "task": _whole(task),
+        "checkpoints": [str(Path(place).absolute()) for place in checkpoints],
+        "arguments": dict(arguments or {}),
+    }
+    write_whole(folder / FILE, json.dumps(record, indent=1).encode())
+
+
+def recall(folder: Path) -> Command | None:
+    """Read it; None where there is none, or it cannot be read."""
+    try:
+        found = json.loads((folder / FILE).read_text())
+        places = tuple(str(place) for place in found["checkpoints"])
+        return Command(str(found["task"]), places, dict(found["arguments"]))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _whole(task: str) -> str:
+    """Make a file's path whole; modules and built-in tasks are found by name."""
+    place, colon, attribute = task.rpartition(":")
+    if not colon or not place.endswith(".py"):
+        return task
+    return f"{Path(place).absolute()}:{attribute}"
