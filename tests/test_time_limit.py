@@ -62,3 +62,12 @@ def test_the_clock_starts_once():
 def test_a_time_that_is_none_is_refused(seconds):
     with pytest.raises(InputError, match="expected a number of seconds above 0"):
         llc.estimate(quadratic([1.0]), n_beta=1.0, seconds=seconds)
+
+
+def test_a_narrow_interval_is_not_called_wide_when_the_budget_ends():
+    """Production shorter than half the warm-up proves nothing about slow modes; that is said."""
+    e = llc.estimate(quadratic(HARD), n_beta=1e6, gamma=0.01, budget=6000, precision=0.9)
+    assert llc.Reason.PRECISION_NOT_REACHED not in e.verdict.reasons
+    sentence = e.verdict.sentences[e.verdict.reasons.index(llc.Reason.CUT_SHORT)]
+    assert f"ended at {e.settings.draws:,} draws a chain" in sentence
+    assert "narrow enough" in sentence

@@ -126,6 +126,8 @@ def assemble(
             "step_size": samples.step_size,
             "half_width": half_width,
             "precision": settings.precision,
+            "draws": samples.draws.length,
+            "burn_in": samples.burn_in,
             "chain_virials": ", ".join(f"{v:.2f}" for v in m.chain_virials),
             "where": _off_most(names, surface.layout.sizes, *samples.tensor_virials),
         }

@@ -44,6 +44,11 @@ class Reason(enum.Enum):
         "the {ended} ended at a 95 % interval of ±{half_width:.1%} (asked for ±{precision:.1%}): "
         "give more {ended}, or a larger precision"
     )
+    CUT_SHORT = (
+        "the {ended} ended at {draws:,} draws a chain after {burn_in:,} steps of burn-in: the 95 % "
+        "interval of ±{half_width:.1%} is narrow enough, but slow modes had little time to show "
+        "themselves; give more {ended}"
+    )
     NEGATIVE = (
         "the LLC is negative: the chains found lower loss than at w*, so w* is no minimum of the "
         "sampled loss (weight decay, early stopping or unfinished training); train on, or use "
@@ -152,7 +157,9 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     add(Reason.NOT_IN_EQUILIBRIUM, f["virial_off"] > 0.05, f["virial_off"] > 0.1)
     add(Reason.CHAINS_DISAGREE, f["rhat"] > 1.05, f["rhat"] > 1.2)
     add(Reason.FEW_EFFECTIVE_DRAWS, f["ess"] < 100, not f["ess"] >= 10)
-    add(Reason.PRECISION_NOT_REACHED, f["reached"] is False)
+    wide = not f["half_width"] <= f["precision"]
+    add(Reason.PRECISION_NOT_REACHED, f["reached"] is False and wide)
+    add(Reason.CUT_SHORT, f["reached"] is False and not wide)
     negative = llc + 2 * error < 0
     add(Reason.NEGATIVE, False, negative)
     add(Reason.NOT_A_MINIMUM, bool(f["evidence"]) and not negative)

@@ -162,7 +162,7 @@ def _why_stop(found: Estimate, budget: int, task_chance: float) -> str:
             f"at {gamma} the sampled loss {found.sampled_loss:.3g} has come up to that of a blind "
             f"guess ({found.chance:.3g}): the chains have left the model"
         )
-    if Reason.PRECISION_NOT_REACHED in found.verdict.reasons:
+    if {Reason.PRECISION_NOT_REACHED, Reason.CUT_SHORT} & set(found.verdict.reasons):
         return f"the budget of {budget:,} gradients ended at {gamma}"
     return ""
 

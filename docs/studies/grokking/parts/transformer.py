@@ -23,7 +23,7 @@ from parts.trace import describe
 
 STEPS = 25_000
 SAVED = 150
-TRACED = {1000.0: 36, 300.0: 10}
+TRACED = {1000.0: 24, 300.0: 8}
 N = len(transformer.make_pairs().train[1])
 
 
