@@ -25,7 +25,35 @@ def render() -> str:
     values: dict[str, Any] = {part: common.kept(part) for part in PARTS}
     values["understood"], values["chosen"] = common.understood(), common.chosen()
     values["control"], values["n"] = common.CONTROL, common.N
+    values |= _spans(values)
     return environment.get_template("index.md.jinja").render(**values)
+
+
+def _spans(of: dict[str, Any]) -> dict[str, Any]:
+    """Smallest and largest of what the page names in ranges, and a few sums."""
+    claims, able = of["claims"], of["understood"]
+    span = lambda values: (min(values), max(values))
+    planted = claims["circuitry"]["rows"].values()
+    near = claims["connected"]["rows"].values()
+    late = {
+        name: [i for i, s in enumerate(of["trace"][name]["step"]) if s >= common.window(name)[0]]
+        for name in able
+    }
+    column = lambda key: [of["trace"][name][key][i] for name in able for i in late[name]]
+    return {
+        "understood_barriers": span([claims["outside"]["rows"][n]["memorised"] for n in able]),
+        "planted_rise": span([row["llc"][-1] - row["llc"][0] for row in planted]),
+        "planting_counts": next(iter(planted))["planted"],
+        "mixture_loss": span([row["loss"] for row in claims["mixtures"]["rows"].values()]),
+        "mixture_ends": max(row["ends"] for row in claims["mixtures"]["rows"].values()),
+        "highest_neighbour": max(row["highest"] for row in near),
+        "neighbours": sum(row["pairs"] for row in near),
+        "checkpoints": sum(len(run["step"]) for run in of["trace"].values()),
+        "failed": sum(run["verdict"].count("fail") for run in of["trace"].values()),
+        "saturation": span(column("saturation")),
+        "null_over": span([n / x for n, x in zip(column("null"), column("llc"), strict=True)]),
+        "recipe_loss": span(of["recipe"]["sampled_loss"]),
+    }
 
 
 def write() -> None:

@@ -142,6 +142,36 @@ def circuitry() -> dict[str, Any]:
     }
 
 
+def symmetries() -> dict[str, Any]:
+    """Known symmetries at a memorising and a grokked network, and how alike points of a basin are.
+
+    Supported where every known symmetry leaves the loss, every isometry among them the LLC, and
+    the logits' CKA between checkpoints of the grokked network is above .9 and above that between
+    it and any other network; refuted where a symmetry changes the loss.
+    """
+    networks = common.kept("symmetries")["networks"]
+    rows = [row for found in networks.values() for row in found["rows"]]
+    isometries = [row for row in rows if row["isometry"]]
+    most = max(found["most_z"] for found in networks.values())
+    loss = max(row["loss_change"] for row in rows)
+    z = max(abs(row["z"]) for row in isometries)
+    matrix, seeds = common.kept("barriers")["matrix"], common.kept("barriers")["seeds"]
+    grokked = common.window(matrix["run"])[1]
+    late = [i for i, step in enumerate(matrix["steps"]) if step >= grokked]
+    alike = np.array(matrix["cka"]["unembedding"], float)
+    inside = min(alike[i, j] for i in late for j in late)
+    first = min(i for i, s in enumerate(matrix["steps"]) if s >= common.window(matrix["run"])[0])
+    before = alike[first, late[-1]]
+    other = max(seed["cka"]["unembedding"] for seed in seeds)
+    holds = [row["loss_change"] <= row["tolerance"] for row in rows]
+    return {
+        "z": z, "most_z": most, "loss": loss, "isometries": len(isometries), "moves": len(rows),
+        "inside": inside, "before": before, "other": other,
+        "verdict": verdict([*holds, z <= most, inside > 0.9, inside > max(before, other)],
+                           [not all(holds)]),
+    }  # fmt: skip
+
+
 def mixtures() -> dict[str, Any]:
     """The half-way mixture of a memorising and a grokked network.
 
