@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llc import plot, truths
+    from llc import plot, symmetry, truths
     from llc.calibration import calibrate
     from llc.checkpoints import load_weights
     from llc.companions import bracket, curvature
@@ -31,21 +31,31 @@ if TYPE_CHECKING:
     from llc.sweeps import Sweep, sweep
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
+    from llc.trajectory.symmetries import (
+        Directions,
+        Invariance,
+        SymmetryCheck,
+        check_symmetries,
+        count_directions,
+    )
     from llc.transitions import Transition, Transitions, find_transitions
     from llc.validation import Validation, validate
 
 # Loaded on first use: torch takes seconds to import, and `rlct --help` needs none of it.
 _HOMES = {
     "Curvature": "llc.estimation",
+    "Directions": "llc.trajectory.symmetries",
     "Estimate": "llc.estimation",
     "Execution": "llc.execution",
     "Fluctuation": "llc.fluctuation",
     "InputError": "llc.errors",
+    "Invariance": "llc.trajectory.symmetries",
     "Reason": "llc.estimation",
     "ScaleCurve": "llc.scale",
     "ScaleMap": "llc.maps",
     "Settings": "llc.settings",
     "Sweep": "llc.sweeps",
+    "SymmetryCheck": "llc.trajectory.symmetries",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
     "Transition": "llc.transitions",
@@ -54,6 +64,8 @@ _HOMES = {
     "Verdict": "llc.estimation",
     "bracket": "llc.companions",
     "calibrate": "llc.calibration",
+    "check_symmetries": "llc.trajectory.symmetries",
+    "count_directions": "llc.trajectory.symmetries",
     "curvature": "llc.companions",
     "estimate": "llc.estimator",
     "find_transitions": "llc.transitions",
@@ -68,15 +80,18 @@ _HOMES = {
 }
 __all__ = [
     "Curvature",
+    "Directions",
     "Estimate",
     "Execution",
     "Fluctuation",
     "InputError",
+    "Invariance",
     "Reason",
     "ScaleCurve",
     "ScaleMap",
     "Settings",
     "Sweep",
+    "SymmetryCheck",
     "Task",
     "Trajectory",
     "Transition",
@@ -85,6 +100,8 @@ __all__ = [
     "Verdict",
     "bracket",
     "calibrate",
+    "check_symmetries",
+    "count_directions",
     "curvature",
     "estimate",
     "find_transitions",
@@ -94,6 +111,7 @@ __all__ = [
     "scale_map",
     "singular_fluctuation",
     "sweep",
+    "symmetry",
     "trace",
     "truths",
     "validate",
@@ -102,7 +120,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("plot", "truths"):
+    if name in ("plot", "symmetry", "truths"):
         return importlib.import_module(f"llc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'llc' has no attribute {name!r}")
