@@ -13,8 +13,8 @@ from llc.errors import InputError
 from llc.isolation import undisturbed
 from llc.params import stream_seed
 from llc.task import Task
-from llc.trajectory.basins.lines import POINTS, Barrier, check_points, straight
 from llc.trajectory.basins.landscape import Landscape, Place, Weights, blended
+from llc.trajectory.basins.lines import POINTS, Barrier, check_points, straight
 
 __all__ = ["BENDS", "BUDGET", "check_curve", "curve", "curved"]
 
@@ -113,7 +113,9 @@ def curved(
             course.step(1 - (step - 1) / steps)
             spent += TIMES
             if step in looks:
-                best = min(best, course.measure(FINER * (len(line.t) - 1) + 1), key=lambda b: b.height)
+                best = min(
+                    best, course.measure(FINER * (len(line.t) - 1) + 1), key=lambda b: b.height
+                )
                 if best.height <= line.resolution:
                     break
     return Barrier(best.t, best.loss, line.resolution, "curve", line, spent)

@@ -6,10 +6,10 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.trajectory.basins.alignment import Alignment
-from llc.trajectory.basins.lines import Barrier, straight
 from llc.trajectory.basins.curves import curved
 from llc.trajectory.basins.kept import Pieces
 from llc.trajectory.basins.landscape import Place
+from llc.trajectory.basins.lines import Barrier, straight
 from llc.trajectory.basins.shelf import Shelf
 
 __all__ = ["Pairs"]

@@ -10,9 +10,9 @@ from llc.errors import InputError
 from llc.isolation import undisturbed
 from llc.task import Task
 from llc.trajectory.basins.alignment import Alignment
-from llc.trajectory.basins.lines import POINTS, check_points
 from llc.trajectory.basins.curves import BENDS, BUDGET, check_curve
 from llc.trajectory.basins.kept import Pieces
+from llc.trajectory.basins.lines import POINTS, check_points
 from llc.trajectory.basins.pairs import Pairs
 from llc.trajectory.basins.result import Basins
 from llc.trajectory.basins.shelf import Shelf
