@@ -139,6 +139,7 @@ def _name_axes(ax: Any, result: "Basins") -> None:
 
 
 def _draw_to_last(ax: Any, result: "Basins") -> None:
+    _open(ax, result)
     steps = np.array(result.steps, float)[:-1]
     for kind, (look, colour, label) in LOOKS.items():
         if result.heights(kind) is not None:
@@ -147,6 +148,7 @@ def _draw_to_last(ax: Any, result: "Basins") -> None:
 
 
 def _draw_neighbours(ax: Any, result: "Basins") -> None:
+    _open(ax, result)
     steps = np.array(result.steps, float)
     middles = np.sqrt(np.maximum(steps[1:], 0.5) * np.maximum(steps[:-1], 0.5))
     for kind, (look, colour, label) in LOOKS.items():
@@ -169,13 +171,20 @@ def _points(
     ax.plot(steps[none], shown[none], look[0], ms=3, color=colour, mfc="white", zorder=3)
 
 
+def _open(ax: Any, result: "Basins") -> None:
+    """Make y logarithmic, from just below the resolution to just above the highest barrier."""
+    matrices = [result.heights(kind) for kind in LOOKS]
+    seen = np.concatenate([m[np.isfinite(m)] for m in matrices if m is not None])
+    ax.set_yscale("log")
+    ax.set_ylim(result.resolution / 3, 3 * max(float(seen.max()), 3 * result.resolution))
+
+
 def _finish(ax: Any, result: "Basins", label: str) -> None:
     ax.axhline(result.resolution, color=COLOURS["muted"], lw=0.6, ls=":", zorder=0)
     ax.annotate(
         "rounding", (0.0, result.resolution), xycoords=("axes fraction", "data"), xytext=(2, 2),
         textcoords="offset points", ha="left", va="bottom", fontsize=6, color=COLOURS["muted"],
     )  # fmt: skip
-    ax.set_yscale("log")
     steps = np.array(result.steps, float)
     step_axis(ax, steps)
     if ax.get_xscale() == "log" and steps[-1] < NARROW * steps[0]:
