@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llc.execution import Execution
     from llc.fluctuation import Fluctuation, singular_fluctuation
     from llc.maps import ScaleMap, scale_map
+    from llc.planting import Variant, interpolants, plant, relabel, splice
     from llc.report import write_report
     from llc.scale import ScaleCurve, scale_curve
     from llc.settings import Settings
@@ -51,16 +52,21 @@ _HOMES = {
     "Transition": "llc.transitions",
     "Transitions": "llc.transitions",
     "Validation": "llc.validation",
+    "Variant": "llc.planting",
     "Verdict": "llc.estimation",
     "bracket": "llc.companions",
     "calibrate": "llc.calibration",
     "curvature": "llc.companions",
     "estimate": "llc.estimator",
     "find_transitions": "llc.transitions",
+    "interpolants": "llc.planting",
     "load_weights": "llc.checkpoints",
+    "plant": "llc.planting",
+    "relabel": "llc.planting",
     "scale_curve": "llc.scale",
     "scale_map": "llc.maps",
     "singular_fluctuation": "llc.fluctuation",
+    "splice": "llc.planting",
     "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
     "validate": "llc.validation",
@@ -82,17 +88,22 @@ __all__ = [
     "Transition",
     "Transitions",
     "Validation",
+    "Variant",
     "Verdict",
     "bracket",
     "calibrate",
     "curvature",
     "estimate",
     "find_transitions",
+    "interpolants",
     "load_weights",
+    "plant",
     "plot",
+    "relabel",
     "scale_curve",
     "scale_map",
     "singular_fluctuation",
+    "splice",
     "sweep",
     "trace",
     "truths",

@@ -19,7 +19,8 @@ from llc.errors import InputError
 __all__ = ["main"]
 
 COMMANDS = (
-    "estimate", "calibrate", "demo", "plot", "report", "scale", "trace", "transitions", "validate",
+    "estimate", "calibrate", "demo", "mix", "plant", "plot", "report", "scale", "trace",
+    "transitions", "validate",
 )  # fmt: skip
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 

@@ -1,5 +1,6 @@
 """Figures, from result objects only."""
 
+from llc.plot.against import against
 from llc.plot.chains import autocorrelation, chains, ranks, traces
 from llc.plot.figures import save
 from llc.plot.portraits import dimension, portrait, runs
@@ -10,6 +11,7 @@ from llc.plot.trajectory import trajectory
 from llc.plot.validation import validation
 
 __all__ = [
+    "against",
     "autocorrelation",
     "chains",
     "dimension",
