@@ -239,13 +239,13 @@ class Demo:
     """Train a small network, estimate every checkpoint, chart and report.
 
     A network that groks modular addition, with a random-label control; a linear net through a
-    bottleneck, whose every rank has a known LLC; or the toy model of superposition, whose polygons
-    have one.
+    bottleneck, whose every rank has a known LLC; the toy model of superposition, whose polygons
+    have one; or a transformer that learns linear regression in context.
     """
 
     name: Annotated[
-        tyro.conf.Positional[Literal["grokking", "linear-net", "superposition"]],
-        tyro.conf.arg(metavar="grokking|linear-net|superposition"),
+        tyro.conf.Positional[Literal["grokking", "linear-net", "superposition", "in-context"]],
+        tyro.conf.arg(metavar="grokking|linear-net|superposition|in-context"),
     ]
     """Which demo."""
     out: OptionalPath = None

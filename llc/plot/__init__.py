@@ -5,6 +5,7 @@ from llc.plot.chains import autocorrelation, chains, ranks, traces
 from llc.plot.figures import save
 from llc.plot.portraits import dimension, portrait, runs
 from llc.plot.scale import scale_curve, scale_map
+from llc.plot.stages import stages
 from llc.plot.steps import step_size
 from llc.plot.sweep import sweep
 from llc.plot.trajectory import trajectory
@@ -21,6 +22,7 @@ __all__ = [
     "save",
     "scale_curve",
     "scale_map",
+    "stages",
     "step_size",
     "sweep",
     "traces",
