@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llc.execution import Execution
     from llc.fluctuation import Fluctuation, singular_fluctuation
     from llc.maps import ScaleMap, scale_map
+    from llc.planting import Variant, interpolants, plant, relabel, splice
     from llc.report import write_report
     from llc.scale import ScaleCurve, scale_curve
     from llc.settings import Settings
@@ -67,6 +68,7 @@ _HOMES = {
     "Transition": "llc.transitions",
     "Transitions": "llc.transitions",
     "Validation": "llc.validation",
+    "Variant": "llc.planting",
     "Verdict": "llc.estimation",
     "audit_step": "llc.audit",
     "barrier": "llc.trajectory.basins",
@@ -78,11 +80,15 @@ _HOMES = {
     "curvature": "llc.companions",
     "estimate": "llc.estimator",
     "find_transitions": "llc.transitions",
+    "interpolants": "llc.planting",
     "load_weights": "llc.checkpoints",
+    "plant": "llc.planting",
+    "relabel": "llc.planting",
     "scale_curve": "llc.scale",
     "scale_map": "llc.maps",
     "similarity": "llc.trajectory.basins",
     "singular_fluctuation": "llc.fluctuation",
+    "splice": "llc.planting",
     "sweep": "llc.sweeps",
     "trace": "llc.trajectory",
     "validate": "llc.validation",
@@ -111,6 +117,7 @@ __all__ = [
     "Transition",
     "Transitions",
     "Validation",
+    "Variant",
     "Verdict",
     "audit_step",
     "barrier",
@@ -122,12 +129,16 @@ __all__ = [
     "curvature",
     "estimate",
     "find_transitions",
+    "interpolants",
     "load_weights",
+    "plant",
     "plot",
+    "relabel",
     "scale_curve",
     "scale_map",
     "similarity",
     "singular_fluctuation",
+    "splice",
     "sweep",
     "symmetry",
     "trace",

@@ -60,6 +60,10 @@ def test_report_and_plot_of_a_run(runs, tmp_path, capsys):
         target = tmp_path / f"{figure}.svg"
         assert main(["plot", str(out), "--figure", figure, "-o", str(target)]) == 0
         assert target.exists()
+    target = tmp_path / "against.svg"
+    arguments = ["plot", str(out), "--figure", "against", "--x", "weight_norm", "-o", str(target)]
+    assert main(arguments) == 0
+    assert "against weight norm" in target.with_suffix(".caption.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,7 @@ def test_report_and_plot_of_a_run(runs, tmp_path, capsys):
     [
         (("plot", "RUN", "--figure", "dimension"), "N_eff"),
         (("plot", "RUN", "--figure", "chains", "--step", "99"), "nearest is 7"),
+        (("plot", "RUN", "--figure", "against"), "has no 'planted'"),
         (("plot", "RUN", "--figure", "portrait", "--control", "RUN"), "--control has no place"),
         (("plot", "RUN", "--control", "RUN", "RUN"), "names 2 runs"),
         (("plot", "RUN", "-o", "x.jpg"), ".jpg"),

@@ -13,6 +13,8 @@ __all__ = [
     "Demo",
     "Estimate",
     "Fourier",
+    "Mix",
+    "Plant",
     "Plot",
     "Report",
     "Sampled",
@@ -22,6 +24,7 @@ __all__ = [
     "Trace",
     "Transitions",
     "Validate",
+    "Variants",
 ]
 
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
@@ -58,6 +61,7 @@ class Sampling:
     task: str
     """What returns an llc.Task: file.py:function, module:function, or one that is built in
     (modular-addition, modular-addition-transformer, linear-net, superposition)."""
+    (modular-addition, linear-net, superposition, in-context-regression)."""
     settings: OptionalFile = None
     """Settings as rlct calibrate --out wrote them; flags given beside them win."""
     preset: OptionalText = None
@@ -197,6 +201,65 @@ class Trace(Sampling):
     """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variants(Sampling):
+    """What commands take that make checkpoints from checkpoints and estimate all of them.
+
+    The loss is always behavioural: what was made has no data set in common to be a minimum of.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    """Run folder; what is finished there is reused."""
+    workers: OptionalInt = None
+    """Processes, one thread each; one a core, eight at most, on a CPU, if left out."""
+    strict: bool = False
+    """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plant(Variants):
+    """Fine-tune a checkpoint on k relabelled examples, for several k, and chart the LLC against k.
+
+    Each run goes on until all examples are fitted, exceptions too; k = 0 is the control. Sampling
+    is behavioural, at one n_beta and one gamma for all k.
+    """
+
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
+    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
+    exceptions: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K [K ...]")] = (0, 5, 20, 60)
+    """Numbers of relabelled examples; smaller sets lie in larger ones."""
+    steps: int = 2000
+    """Steps of Adam at least, at every k."""
+    most_steps: int = 20_000
+    """Steps of Adam at most, where not everything is fitted by then."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    weight_decay: float = 0.0
+    """Added to the gradient as weight_decay times w."""
+    train_batch: int = 128
+    """Examples a training step, drawn with replacement; all if there are fewer."""
+    loss_below: OptionalFloat = None
+    """Mean loss at which examples count as fitted, where targets are no classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix(Variants):
+    """Mix the weights of two checkpoints, (1 - m) A + m B, and chart the LLC against m.
+
+    The table also shows the loss on the way: a barrier, or none. Sampling is behavioural, at one
+    n_beta and one gamma for all m.
+    """
+
+    checkpoints: Annotated[
+        tyro.conf.Positional[tuple[Path, Path]], tyro.conf.arg(metavar="CKPT_A CKPT_B")
+    ]
+    """Weights at m = 0 and at m = 1, of one model."""
+    weights: Annotated[tuple[float, ...], tyro.conf.arg(metavar="M [M ...]")] = (
+        0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0,
+    )  # fmt: skip
+    """Mixing weights m, from 0 to 1."""
+
+
 @dataclass(frozen=True)
 class Basins:
     """Find out which checkpoints of a run lie in one basin: loss barriers, likeness of layers.
@@ -249,13 +312,13 @@ class Demo:
     """Train a small network, estimate every checkpoint, chart and report.
 
     A network that groks modular addition, with a random-label control; a linear net through a
-    bottleneck, whose every rank has a known LLC; or the toy model of superposition, whose polygons
-    have one.
+    bottleneck, whose every rank has a known LLC; the toy model of superposition, whose polygons
+    have one; or a transformer that learns linear regression in context.
     """
 
     name: Annotated[
-        tyro.conf.Positional[Literal["grokking", "linear-net", "superposition"]],
-        tyro.conf.arg(metavar="grokking|linear-net|superposition"),
+        tyro.conf.Positional[Literal["grokking", "linear-net", "superposition", "in-context"]],
+        tyro.conf.arg(metavar="grokking|linear-net|superposition|in-context"),
     ]
     """Which demo."""
     out: OptionalPath = None
@@ -284,6 +347,7 @@ class Scale:
     task: str
     """What returns an llc.Task: file.py:function, module:function, or one that is built in
     (modular-addition, modular-addition-transformer, linear-net, superposition)."""
+    (modular-addition, linear-net, superposition, in-context-regression)."""
     gammas: OptionalText = None
     """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
     n_beta: OptionalFloat = None
@@ -350,16 +414,19 @@ class Plot:
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder, as rlct trace or a demo wrote it."""
-    figure: Literal["trajectory", "portrait", "dimension", "scales", "chains", "runs"] = (
-        "trajectory"
-    )
-    """Over training; against loss; beside N_eff; by scale; a checkpoint's chains; several runs."""
+    figure: Literal[
+        "trajectory", "portrait", "dimension", "scales", "chains", "runs", "against"
+    ] = "trajectory"
+    """Over training; against loss; beside N_eff; by scale; a checkpoint's chains; several runs;
+    against any number saved with the checkpoints."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", aliases=["-o"])] = None
     """File, its ending says which kind, or without one all three; in RUN/figures if left out."""
     control: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")] = ()
     """Other runs, drawn beside this one."""
     step: OptionalInt = None
     """Checkpoint of --figure chains; the last if left out."""
+    x: str = "planted"
+    """Number of --figure against: planted, mixing_weight, or a column of trajectory.csv."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -438,6 +505,8 @@ Command = (
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Fourier, tyro.conf.subcommand("fourier")]
+    | Annotated[Mix, tyro.conf.subcommand("mix")]
+    | Annotated[Plant, tyro.conf.subcommand("plant")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]

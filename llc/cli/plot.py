@@ -40,13 +40,14 @@ def _draw(options: "Options", result: Trajectory) -> Any:
         return plot.runs([result, *others], names=_names([result, *others], options))
     if others:
         raise InputError(f"--control has no place in --figure {options.figure}: drop it")
-    if options.figure == "portrait":
-        return plot.portrait(result)
-    if options.figure == "dimension":
-        return plot.dimension(result)
-    if options.figure == "scales":
-        return plot.scale_map(ScaleMap.load(options.folder))
-    return plot.chains(_point(result, options.step).estimate)
+    draw = {
+        "against": lambda: plot.against(result, x=options.x),
+        "portrait": lambda: plot.portrait(result),
+        "dimension": lambda: plot.dimension(result),
+        "scales": lambda: plot.scale_map(ScaleMap.load(options.folder)),
+        "chains": lambda: plot.chains(_point(result, options.step).estimate),
+    }
+    return draw[options.figure]()
 
 
 def _names(results: list[Trajectory], options: "Options") -> list[str]:

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llc.cli.options import Trace as Options
+    from llc.cli.options import Variants
     from llc.trajectory import Point
 
-__all__ = ["run"]
+__all__ = ["run", "workers_of"]
 
 MOST_WORKERS = 8
 SHOWN = 5
@@ -41,7 +42,7 @@ def run(options: "Options") -> int:
     """Trace, write table and figure, print; 1 if ``--strict`` was given and something failed."""
     started = time.perf_counter()
     settings, shard = settings_of(options), _shard(options.shard)
-    workers = _workers(options)
+    workers = workers_of(options)
     places = options.checkpoints
     if not places:
         raise InputError("no checkpoints given, expected a folder, files or a pattern in quotes")
@@ -116,7 +117,8 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return int(found.group(1)), int(found.group(2))
 
 
-def _workers(options: "Options") -> int:
+def workers_of(options: "Options | Variants") -> int:
+    """Return the number of processes: as asked, or one a core on a CPU."""
     if options.workers is not None:
         return options.workers
     if str(options.device or "cpu") != "cpu" or torch.cuda.is_available():

@@ -41,7 +41,7 @@ class Recipe:
         most_steps: where a run ends that has not fitted everything.
         learning_rate: of Adam.
         weight_decay: added to the gradient as weight_decay·w (``torch.optim.Adam``'s).
-        batch_size: examples a step, drawn with replacement; all if there are fewer.
+        train_batch: examples a step, drawn with replacement; all if there are fewer.
         loss_below: mean loss at which exceptions, and all examples, count as fitted where targets
             are no classes.
         seed: of exceptions, their targets and the batches.
@@ -51,12 +51,12 @@ class Recipe:
     most_steps: int = 20_000
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    batch_size: int = 128
+    train_batch: int = 128
     loss_below: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("most_steps", self.steps), ("batch_size", 1)):
+        for name, least in (("steps", 1), ("most_steps", self.steps), ("train_batch", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise InputError(f"{name} is {value}, expected a whole number of at least {least}")
@@ -174,7 +174,7 @@ def _descend(
     optimiser = torch.optim.Adam(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     order = torch.Generator().manual_seed(stream_seed(recipe.seed, "planting", 0))
     towards = losses.over_kept(loss, targets).function
-    size = min(recipe.batch_size, len(targets))
+    size = min(recipe.train_batch, len(targets))
     for step in range(1, recipe.most_steps + 1):
         index = torch.randint(len(targets), (size,), generator=order).to(device)
         if size == len(targets):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +25,7 @@ __all__ = [
     "InContextRegression",
     "checkpoint_steps",
     "draw_sequences",
+    "ridge_loss",
     "ridge_predictions",
     "task",
     "train",
@@ -35,7 +35,7 @@ DIMENSION, PAIRS = 4, 8
 WIDTH, HEADS, HIDDEN, LAYERS = 32, 4, 64, 2
 NOISE_VARIANCE = 0.125
 BATCH = 128
-STEPS = 20_000
+STEPS = 10_000
 LEARNING_RATE = 1e-3
 DECAY = 1e-2
 WARM_UP = 100
@@ -43,6 +43,7 @@ EVALUATION = 4096
 FAR = 3.0
 """How many times as long as in training the tasks of the loss out of distribution are."""
 RESUME = "resume.state"
+FIRST, RATIO = 10, 2000 ** (1 / 59)
 
 
 class Block(nn.Module):
@@ -133,6 +134,12 @@ def ridge_predictions(inputs: Tensor) -> Tensor:
     return torch.stack(found, 1).to(inputs.dtype)
 
 
+def ridge_loss(seed: int = 0) -> float:
+    """Return the loss of `ridge_predictions` on the sequences on which `train` measures its own."""
+    inputs, targets = draw_sequences(EVALUATION, _generator(seed, "evaluation"))
+    return ((ridge_predictions(inputs) - targets) ** 2).double().mean().item()
+
+
 def task(seed: int = 0, sequences: int = 1024) -> Task:
     """Return the task on a fixed set of sequences, the model freshly initialised.
 
@@ -152,9 +159,14 @@ def task(seed: int = 0, sequences: int = 1024) -> Task:
     return Task(_initialised(seed), data, "mse", name="in-context regression")
 
 
-def checkpoint_steps(steps: int = STEPS, count: int = 60) -> list[int]:
-    """Choose about ``count`` steps, evenly in log step from 10 on."""
-    return sorted({round(float(s)) for s in np.geomspace(min(10, steps), steps, count)})
+def checkpoint_steps(steps: int = STEPS) -> list[int]:
+    """Return steps evenly in log step from 10 on, 18 a decade, and the last.
+
+    They do not depend on how long the run is: a longer one has those of a shorter one.
+    """
+    count = math.ceil(math.log(max(steps, 2), RATIO))
+    grid = {round(FIRST * RATIO**j) for j in range(count)}
+    return sorted({step for step in grid if step < steps} | {steps})
 
 
 def train(

@@ -11,7 +11,7 @@ import llc
 from llc.checkpoints import find_checkpoints
 from llc.planting import plant, relabel
 
-FAST = {"steps": 100, "most_steps": 3000, "learning_rate": 0.02, "batch_size": 24}
+FAST = {"steps": 100, "most_steps": 3000, "learning_rate": 0.02, "train_batch": 24}
 
 
 def network():
@@ -103,7 +103,7 @@ def test_runs_of_different_counts_share_batches_and_frozen_weights_stay(task):
     frozen = llc.Task(network(), task.data, "cross_entropy")
     frozen.model[0].weight.requires_grad_(False)
     # Without exceptions among the first batches the runs are one and the same.
-    none, all_ = plant(frozen, [0, 24], steps=3, most_steps=3, batch_size=2)
+    none, all_ = plant(frozen, [0, 24], steps=3, most_steps=3, train_batch=2)
     assert torch.equal(none.weights["0.weight"], frozen.model[0].weight)
     assert torch.equal(all_.weights["0.weight"], frozen.model[0].weight)
     assert not torch.equal(none.weights["3.weight"], frozen.model[3].weight)
