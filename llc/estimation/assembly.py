@@ -110,6 +110,8 @@ def assemble(
     verdict = judge(
         facts
         | {
+            "n_beta": posterior.n_beta,
+            "gamma": posterior.gamma,
             "heat_bound": samples.heat_bound,
             "task_chance": surface.task_chance,
             "alike": surface.alike[0],

@@ -12,6 +12,9 @@ __all__ = ["Reason", "Status", "Verdict", "judge"]
 # A share p that says nothing leaves (1 − p)nβ for the rest. On a quadratic d ln B/d ln nβ is
 # Σs(1−s)/Σs ≤ 1, so that B falls by no more than p: below a tenth the verdict need not care.
 MOST_ALIKE = 0.1
+MOST_VIRIAL = 1.05
+# Nearer to 1 what is missing is noise.
+MOST_SATURATION = 0.97
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -28,9 +31,8 @@ class Reason(enum.Enum):
         "{diverged}): the step is at the edge of stability; {step_advice}, or raise gamma"
     )
     NOT_IN_EQUILIBRIUM = (
-        "the virial is {virial:.3f} and should be 1 (chains: {chain_virials}): the chains have not "
-        "arrived in all directions{where}, and the LLC may be off by {virial_off:.0%} or more; "
-        "give more budget or burn-in, or raise gamma"
+        "the virial is {virial:.3f} and should be 1 (chains: {chain_virials}): {off_because}{where}"
+        ", and the LLC may be off by {virial_off:.0%} or more; {off_advice}"
     )
     CHAINS_DISAGREE = (
         "R-hat is {rhat:.3f}: the chains disagree about the loss, as in separate basins or slow "
@@ -60,7 +62,8 @@ class Reason(enum.Enum):
     )
     PRIOR_DOMINATED = (
         "the LLC is {saturation:.0%} of what the prior alone gives ({null:.4g}): the number is "
-        "mostly flatness at radius 1/√gamma, not a count of dimensions; lower gamma or raise n_beta"
+        "mostly flatness at radius 1/√gamma, not a count of dimensions; lower gamma to about "
+        "{less_gamma:.2g} or less, or raise n_beta to about {more_n_beta:.2g} or more"
     )
     ABOVE_CHANCE = (
         "the sampled loss {sampled_loss:.3g} is above that of a blind guess ({chance:.3g}): the "
@@ -134,7 +137,12 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
     if facts["diverged_count"] == facts["chains"]:
         sentence = Reason.ALL_DIVERGED.value.format(**facts)
         return Verdict("fail", (Reason.ALL_DIVERGED,), (sentence,), ())
-    facts = {**facts, "virial_off": abs(facts["virial"] - 1), "evidence": _evidence(facts)}
+    facts = {
+        **facts,
+        **_equilibrium(facts),
+        **_way_out_of_the_prior(facts),
+        "evidence": _evidence(facts),
+    }
     found = sorted(_found(facts), key=lambda pair: pair[1] != "fail")
     grades = [grade for _, grade in found]
     status: Status = "fail" if "fail" in grades else "warn" if grades else "ok"
@@ -177,6 +185,29 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     return found
 
 
+def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
+    """What a virial off 1 means: chains on their way from w* are below it, hot ones above."""
+    because = "the chains have not arrived in all directions"
+    advice = "give more budget or burn-in, or raise gamma"
+    if f["virial"] > 1:
+        because = "the chains are hotter than what they should sample, by too large a step or by "
+        because += "minibatch noise, or are still settling"
+        advice = f"{f['step_advice']}, take a larger batch_size, or give more draws"
+    return {"virial_off": abs(f["virial"] - 1), "off_because": because, "off_advice": advice}
+
+
+def _way_out_of_the_prior(f: Mapping[str, Any]) -> dict[str, float]:
+    """γ and nβ at which the saturation would be ½, if the loss were a quadratic.
+
+    On equal curvatures the saturation is 1/(1 + x), x = nβh/γ, and k = saturation/(1 − saturation)
+    times the x makes it ½. Curvatures that differ need more: y/(k − (k − 1)y), what becomes of a
+    share y, is convex.
+    """
+    share = min(max(f["saturation"], 0.5), MOST_SATURATION)
+    factor = share / (1 - share)
+    return {"less_gamma": f["gamma"] / factor, "more_n_beta": f["n_beta"] * factor}
+
+
 def _above_chance(f: Mapping[str, Any]) -> bool:
     """A checkpoint that is itself near chance is not accused of having left the model.
 
@@ -192,9 +223,13 @@ def _above_chance(f: Mapping[str, Any]) -> bool:
 
 
 def _evidence(f: Mapping[str, Any]) -> str:
-    """Signs that w* is no minimum: a falling λ̂(nβ), a gradient, draws below the baseline."""
+    """Signs that w* is no minimum: a falling λ̂(nβ), a gradient, draws below the baseline.
+
+    A fall is no sign in chains that are too hot or that left: these spread too far by themselves.
+    """
     signs = []
-    if falls_with_n_beta(f["llc"], f["slope_n_beta"], f["slope_n_beta_se"], f["heat"]):
+    sane = not f["virial"] > MOST_VIRIAL and not f["diverged_count"]
+    if sane and falls_with_n_beta(f["llc"], f["slope_n_beta"], f["slope_n_beta_se"], f["heat"]):
         signs.append(f"dLLC/d ln n_beta is {f['slope_n_beta']:.3g} ± {f['slope_n_beta_se']:.2g}")
     if f["gradient_shift"] > 0.05 * abs(f["llc"]):
         signs.append(f"its gradient alone shifts the LLC by about -{f['gradient_shift']:.3g}")

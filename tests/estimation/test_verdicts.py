@@ -1,13 +1,17 @@
 """What a user got wrong and the chains cannot feel: the verdict, or an error, has to say it."""
 
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import llc
+from llc import truths
+from llc.estimation.verdict import _way_out_of_the_prior, judge
 
 GAMMA = 3.0
 
@@ -158,3 +162,66 @@ def test_above_chance_is_for_models_that_have_learnt_something():
     assert blank.chance == 0
     assert blank.sampled_loss > 0
     assert llc.Reason.ABOVE_CHANCE not in blank.verdict.reasons
+
+
+def test_a_prior_that_dominates_is_told_the_gamma_and_n_beta_that_end_it():
+    # Equal curvatures, x = nβh/γ = 1/3: a saturation of 1/(1 + x) = ¾, and ½ at three times that.
+    task = truths.quadratic([1.0] * 200).task()
+    law = {"n_beta": 1000.0, "gamma": 3000.0, "precision": 0.03}
+    held = llc.estimate(task, **law)
+    assert held.verdict.reasons == (llc.Reason.PRIOR_DOMINATED,)
+    found = re.search(r"gamma to about (\S+) or less, or raise n_beta to about (\S+) or", str(
+        held.verdict.sentences[0]
+    ))  # fmt: skip
+    assert found is not None
+    gamma, n_beta = map(float, found.groups())
+    assert gamma == pytest.approx(1000, rel=0.25)
+    assert n_beta == pytest.approx(3000, rel=0.25)
+    for better in ({"gamma": 0.8 * gamma}, {"n_beta": 1.25 * n_beta}):
+        assert llc.estimate(task, **{**law, **better}).verdict.status == "ok"
+
+
+def test_named_bounds_are_lower_ones_where_curvatures_differ():
+    # Saturation Σs/Σx with s = x/(1 + x), at k times the x = nβh/γ.
+    x = np.logspace(-3, 1, 30)
+    share = lambda k: float((k * x / (1 + k * x)).sum() / (k * x).sum())
+    saturation = share(0.05)
+    assert saturation > 0.5
+    factor = _way_out_of_the_prior(facts(saturation=saturation, n_beta=1.0))["more_n_beta"]
+    assert factor > 1
+    assert share(0.05 * factor) > 0.5
+
+
+def facts(**changed):
+    """What a flawless estimate of 10 is judged by."""
+    names = (
+        "diverged_count virial rhat ess llc mcse reached saturation chance stiffness heat "
+        "heat_bound alike slope_n_beta slope_n_beta_se gradient_shift below_baseline slope_gamma "
+        "slope_gamma_se null null_se sampled_loss baseline distance n_beta gamma"
+    )
+    values = [0, 1.0, 1.0, 500.0, 10.0, 0.1, True, 0.1, None, 1.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0,
+              0.0, 0.0, 0.1, 100.0, 1.0, 0.1, 0.0, 0.5, 1e3, 1.0]  # fmt: skip
+    fine = dict(zip(names.split(), values, strict=True))
+    words = {"chain_virials": "1.0", "where": "", "step_advice": "leave step_size out"}
+    return {"chains": 4, "stiffness_aim": 1.0, **fine, **words, **changed}
+
+
+def test_a_virial_above_1_is_not_called_chains_on_their_way():
+    assert judge(facts()).status == "ok"
+    (cold,) = judge(facts(virial=0.8)).sentences
+    assert "not arrived" in cold
+    assert "burn-in" in cold
+    (hot,) = judge(facts(virial=1.2)).sentences
+    assert "not arrived" not in hot
+    assert "leave step_size out" in hot
+
+
+def test_chains_too_hot_do_not_accuse_the_centre():
+    falling = {"slope_n_beta": -3.0, "slope_n_beta_se": 0.2}
+    centre = llc.Reason.NOT_A_MINIMUM
+    assert centre in judge(facts(**falling)).reasons
+    assert judge(facts(**falling, virial=1.2)).reasons == (llc.Reason.NOT_IN_EQUILIBRIUM,)
+    lost = {"diverged_count": 1, "diverged": "3", "step_size": 0.1}
+    assert judge(facts(**falling, **lost)).reasons == (llc.Reason.SOME_DIVERGED,)
+    # What needs no slope still counts.
+    assert centre in judge(facts(virial=1.2, gradient_shift=5.0)).reasons
