@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llc.audit import StepAudit, audit_step
     from llc import plot, symmetry, truths
+    from llc.audit import StepAudit, audit_step
     from llc.calibration import calibrate
     from llc.checkpoints import load_weights
     from llc.companions import bracket, curvature

@@ -60,8 +60,8 @@ class Sampling:
 
     task: str
     """What returns an llc.Task: file.py:function, module:function, or one that is built in
-    (modular-addition, modular-addition-transformer, linear-net, superposition)."""
-    (modular-addition, linear-net, superposition, in-context-regression)."""
+    (modular-addition, modular-addition-transformer, linear-net, superposition,
+    in-context-regression)."""
     settings: OptionalFile = None
     """Settings as rlct calibrate --out wrote them; flags given beside them win."""
     preset: OptionalText = None
@@ -346,8 +346,8 @@ class Scale:
     """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
     task: str
     """What returns an llc.Task: file.py:function, module:function, or one that is built in
-    (modular-addition, modular-addition-transformer, linear-net, superposition)."""
-    (modular-addition, linear-net, superposition, in-context-regression)."""
+    (modular-addition, modular-addition-transformer, linear-net, superposition,
+    in-context-regression)."""
     gammas: OptionalText = None
     """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
     n_beta: OptionalFloat = None

@@ -1,7 +1,7 @@
 """Figures, from result objects only."""
 
-from llc.plot.basins import barriers, basins
 from llc.plot.against import against
+from llc.plot.basins import barriers, basins
 from llc.plot.chains import autocorrelation, chains, ranks, traces
 from llc.plot.circuits import circuits
 from llc.plot.figures import save

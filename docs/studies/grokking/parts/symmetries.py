@@ -4,9 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llc.trajectory.symmetries import SymmetryCheck, check_symmetries
-
 from llc.settings import Settings
+from llc.trajectory.symmetries import SymmetryCheck, check_symmetries
 from parts import common
 
 
