@@ -87,3 +87,13 @@ def test_can_be_estimated():
     )
     assert found.dimension == sum(p.numel() for p in task.model.parameters())
     assert found.llc > 0
+
+
+def test_declared_symmetries_are_symmetries():
+    task = transformer.task(PRIME)
+    for value in task.model.parameters():
+        torch.nn.init.normal_(value, std=0.1)
+    check = llc.check_symmetries(task, sample=False, count=False)
+    assert not [row.broken for row in check.rows if row.broken]
+    kinds = {(row.symmetry, row.part) for row in check.rows}
+    assert {name for name, _ in kinds} == {s.name for s in transformer.SYMMETRIES}

@@ -18,6 +18,7 @@ from llc.checkpoints import save_checkpoint
 from llc.errors import InputError
 from llc.files import write_whole
 from llc.params import stream_seed
+from llc.symmetry import Heads, Offset, Units
 from llc.task import Task
 from llc.tasks.modular_addition import Data, make_data, measure
 
@@ -33,6 +34,19 @@ BETAS = (0.9, 0.98)
 WARM_UP = 10
 STATE = ".training.pt"
 KEEP_EVERY = 500
+SYMMETRIES = (
+    Units(["up.weight", "up.bias"], ["down.weight"], "relu", name="hidden units"),
+    Heads("query.weight", "key.weight", "value.weight", "output.weight", HEADS, name="heads"),
+    Units(
+        [("embedding.weight", 1), ("position.weight", 1), "output.weight", "down.weight",
+         "down.bias"],
+        ["query.weight", "key.weight", "value.weight", "up.weight", "unembedding.weight"],
+        "linear", name="residual stream's basis",
+    ),
+    Offset(("embedding.weight", 1), [("position.weight", 1)], name="token or position"),
+    Offset(("unembedding.weight", 1), name="all logits together", preserves="loss"),
+)  # fmt: skip
+"""Without layer norm nothing singles out a basis of the residual stream."""
 
 
 class Transformer(nn.Module):
@@ -88,7 +102,7 @@ def task(prime: int = 113, seed: int = 0, random_labels: bool = False) -> Task:
     name = f"addition modulo {prime}, transformer" + (", random labels" if random_labels else "")
     return Task(
         _initialised(prime, seed), data.train, "cross_entropy", name=name,
-        readings={"test": data.test},
+        readings={"test": data.test}, symmetries=SYMMETRIES,
     )  # fmt: skip
 
 

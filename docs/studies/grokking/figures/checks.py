@@ -9,28 +9,34 @@ FLOOR = 1e-6
 
 
 def barriers() -> None:
-    """Claims 3 and 7: barriers to the last network, and between neighbours."""
-    found = common.kept("barriers")["runs"]
-    trained = common.kept("train")
+    """Claims 3 and 7: barriers to the last network, between neighbours, and between seeds."""
+    found, trained = common.kept("barriers"), common.kept("train")
     with sheet(PAGE, 2.9, "Barriers to the last checkpoint, and between neighbours.") as figure:
-        left, middle, right = figure.subplots(1, 3, sharey=True)
-        for name, run in found.items():
+        left, middle, right = figure.subplots(1, 3, width_ratios=[1.3, 1.3, 1])
+        for name, run in found["runs"].items():
             style, steps = look(name), np.array(run["step"])
             left.plot(steps, np.maximum(column(run["height"]), FLOOR), lw=0.9, **style)
-            middle.plot(steps, np.maximum(column(run["held_out"]), FLOOR), lw=0.9, **style)
             near = run["neighbours"]
-            right.plot(near["step"], np.maximum(column(near["height"]), FLOOR), lw=0.7, **style)
+            middle.plot(near["step"], np.maximum(column(near["height"]), FLOOR), lw=0.7, **style)
             grokked = trained[name]["grokked"]
             if grokked is not None:
                 level = np.interp(grokked, steps, column(run["height"]))
                 left.plot(grokked, max(level, FLOOR), "v", ms=4, color=style["color"])
-        titles = ("a  to the last, training pairs", "b  to the last, held-out pairs",
-                  "c  between neighbours, training")  # fmt: skip
-        for ax, title in zip((left, middle, right), titles, strict=True):
+        titles = "a  to the last checkpoint", "b  to the next checkpoint"
+        for ax, title in zip((left, middle), titles, strict=True):
             ax.set_yscale("log")
+            ax.set_ylim(FLOOR / 2, 10)
             ax.set_title(title, loc="left")
             thousands(ax)
         left.set_ylabel("loss barrier (nats)")
+        kinds = {"straight": "straight", "aligned": "aligned", "curve": "curve"}
+        for pair in found["seeds"]:
+            heights = [max(pair[kind], FLOOR) for kind in kinds]
+            right.plot(range(3), heights, marker="o", ms=2.5, lw=0.6, color=COLOURS["muted"])
+        right.set_yscale("log")
+        right.set_ylim(FLOOR / 2, 10)
+        right.set_xticks(range(3), list(kinds.values()))
+        right.set_title("c  between seeds", loc="left")
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=6.5)
     save(figure, "barriers")
@@ -82,14 +88,14 @@ def similarity() -> None:
     from matplotlib.colors import LogNorm
 
     found = common.kept("barriers")["matrix"]
-    steps = [f"{s / 1000:g}k" for s in found["steps"]]
+    steps = [f"{s / 1000:g}k" if s >= 2000 else str(s) for s in found["steps"]]
     heights = np.maximum(np.array(found["barrier"], float), 1e-4)
     alike = np.array(found["cka"]["unembedding"], float)
     with sheet(PAGE, 3.0, "Barriers and similarity between checkpoints.") as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         top = max(1.0, np.nanmax(heights))
         image = left.imshow(heights, norm=LogNorm(1e-4, top), cmap="magma_r")
-        figure.colorbar(image, ax=left, label="barrier (nats; ≤ 1e-4 white)", shrink=0.8)
+        figure.colorbar(image, ax=left, label="barrier (nats); lightest: at most 1e-4", shrink=0.8)
         image = right.imshow(alike, vmin=0, vmax=1, cmap="viridis")
         figure.colorbar(image, ax=right, label="linear CKA of the logits", shrink=0.8)
         for ax in (left, right):

@@ -139,7 +139,8 @@ def recipe() -> None:
         left.plot(steps, column(run["null"]), "--", color=COLOURS["second"],
                   label=r"$w^* + N(0, 1/\gamma)$, no loss gradient")  # fmt: skip
         left.set_ylabel(r"“LLC”, $n\beta = 2$, $\gamma = 5$")
-        left.legend()
+        left.set_ylim(top=1.3 * column(run["null"]).max())
+        left.legend(loc="upper left")
         right.plot(steps, column(run["sampled_loss"]), marker="o", ms=2.5, label="along the chains")
         right.axhline(run["chance"], color=COLOURS["muted"], ls=":", label="chance, ln 53")
         right.set_ylabel("cross-entropy (nats)")

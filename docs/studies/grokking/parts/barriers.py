@@ -1,7 +1,7 @@
 """Barriers: to the final network, between neighbours, and between networks of other seeds.
 
-Claims 3, 5 and 7. Within a run the loss is that of the training pairs, and beside it that of the
-held-out ones; between seeds, whose splits differ, that of all pairs.
+Claims 3, 5 and 7. Within a run the loss is that of the training pairs; between seeds, whose splits
+differ, that of all pairs.
 """
 
 from itertools import combinations, pairwise
@@ -13,7 +13,6 @@ import torch
 
 from llc.symmetry import align, distance
 from llc.task import Task
-from llc.tasks import modular_addition
 from llc.trajectory.basins import barrier, basins, curve, similarity
 from parts import common
 
@@ -36,13 +35,11 @@ def compute(work: Path, workers: int) -> dict[str, Any]:
 def _within(work: Path, name: str) -> dict[str, Any]:
     """To the last checkpoint, straight; and between neighbours since memorising."""
     task = common.task_of(name)
-    held_out = modular_addition.make_data(common.PRIME, **common.runs()[name]).test
     low, _ = common.window(name)
     have = np.array(common.steps())
     picks = np.unique([have[np.abs(have - s).argmin()] for s in _places(low)])
     last = common.weights_at(work, name, common.STEPS)
     own = [barrier(task, common.weights_at(work, name, s), last) for s in picks]
-    other = [barrier(task, common.weights_at(work, name, s), last, data=held_out) for s in picks]
     late = have[have >= low]
     near = [
         barrier(task, common.weights_at(work, name, a), common.weights_at(work, name, b), 11)
@@ -51,7 +48,6 @@ def _within(work: Path, name: str) -> dict[str, Any]:
     return {
         "step": picks,
         "height": [b.height for b in own],
-        "held_out": [b.height for b in other],
         "neighbours": {
             "step": late[1:],
             "height": [b.height for b in near],
