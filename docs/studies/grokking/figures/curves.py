@@ -52,6 +52,7 @@ def circuits() -> None:
             by_birth = sorted(run["births"], key=lambda birth: birth["step"])
             places = [run["frequencies"].index(birth["frequency"]) for birth in by_birth]
             curves = np.array(run["amplitudes"])
+            heights = dict(zip(places, spread(curves[-1, places], 0.55), strict=True))
             for colour, birth, place in zip(CYCLE, by_birth, places, strict=False):
                 upper.plot(run["steps"], curves[:, place], color=colour, lw=0.9)
                 k, step, level = birth["frequency"], birth["step"], birth["amplitude"]
@@ -59,7 +60,7 @@ def circuits() -> None:
                 for ax in (upper, lower):
                     ax.axvline(step, color=colour, lw=0.6, ls=":")
                 upper.annotate(
-                    f"{k}", (run["steps"][-1], curves[-1, place]), xytext=(2, 0), fontsize=6,
+                    f"{k}", (run["steps"][-1], heights[place]), xytext=(2, 0), fontsize=6,
                     textcoords="offset points", color=colour, va="center", annotation_clip=False,
                 )  # fmt: skip
             step = np.array(traced[name]["step"])
@@ -76,6 +77,18 @@ def circuits() -> None:
         axes[1, 0].set_ylabel(r"LLC $\hat\lambda$")
         figure.supxlabel("training step", fontsize=8)
     save(figure, "circuits")
+
+
+def spread(heights: np.ndarray, least: float) -> np.ndarray:
+    """Move labels apart, evenly up and down, until neighbours are at least so far from another."""
+    order = np.argsort(heights, kind="stable")
+    placed = np.array(heights, float)
+    for _ in range(200):
+        gaps = np.diff(placed[order])
+        push = np.clip(least - gaps, 0, None) / 2
+        placed[order[:-1]] -= push
+        placed[order[1:]] += push
+    return placed
 
 
 def settings() -> None:

@@ -10,7 +10,8 @@ from parts import common
 from parts.trace import describe
 
 COUNTS = (0, 5, 10, 20, 40, 80, 150)
-RECIPE = {"steps": 2000, "learning_rate": 1e-3}
+RECIPE = {"steps": 2000, "learning_rate": 5e-3, "weight_decay": 2e-4}
+"""As in training."""
 NETWORKS = 3
 
 
@@ -20,7 +21,7 @@ def compute(work: Path, workers: int) -> dict[str, Any]:
     result: dict[str, Any] = {"recipe": RECIPE, "runs": {}}
     for name in common.chosen()[:NETWORKS]:
         task = common.task_of(name).at(common.weights_at(work, name, common.STEPS))
-        folder = work / "p53" / name / "planted"
+        folder = work / "p53" / name / "planted-with-decay"
         variants = plant(task, COUNTS, out=folder / "checkpoints", **RECIPE)
         run = llc.trace(task, variants, settings=settings, workers=workers, out=folder / "trace")
         names = ("planted", "exceptions_fitted", "examples_fitted", "planting_steps")
