@@ -196,9 +196,9 @@ def _flat(symmetry: Symmetry, weights: Mapping[str, Tensor], names: Sequence[str
     kept = torch.ones(count, dtype=torch.bool)
     for name, tangents in directions.items():
         if name not in names:
-            kept &= ~tangents.reshape(count, -1).any(1)
+            kept &= ~tangents.reshape(count, weights[name].numel()).any(1)
     blocks = [
-        directions[name].reshape(count, -1)[kept]
+        directions[name].reshape(count, weights[name].numel())[kept]
         if name in directions
         else torch.zeros((int(kept.sum()), weights[name].numel()), dtype=torch.float64)
         for name in names
