@@ -194,13 +194,15 @@ def _finish(ax: Any, result: "Basins", label: str) -> None:
 
 def _ways(result: "Basins") -> str:
     settings = result.settings
-    words = [f" {settings['points']} points of each path"] if "points" in settings else []
+    data = settings.get("data", "own")
+    words = [] if data == "own" else [f"on other data ({data})"]
+    words += [f"{settings['points']} points of each path"] if "points" in settings else []
     if result.barrier_aligned is not None:
         words.append(f"aligned by {settings.get('symmetries')}")
     if result.barrier_curve is not None and settings.get("curves"):
         curves = settings["curves"]
         words.append(f"curves with {curves['bends']} bends, {curves['budget']:,} gradients at most")
-    return f"{'; '.join(words)}." if words else ""
+    return f" {'; '.join(words)}." if words else ""
 
 
 def _caption(result: "Basins", kind: str, layer: str | None, measure: str) -> str:

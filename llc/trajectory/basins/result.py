@@ -101,7 +101,9 @@ class Basins:
         return self.steps[min(first, len(self.steps) - 1)], level
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {len(self.steps)} checkpoints, steps {self._span()}"]
+        data = self.settings.get("data", "own")
+        on = "" if data == "own" else f", on other data ({data})"
+        lines = [f"{self.name}: {len(self.steps)} checkpoints, steps {self._span()}{on}"]
         for kind in KINDS:
             if self.heights(kind) is not None:
                 lines += [f"{kind}: {self._to_last_in_words(kind)}", self._neighbours(kind)]
