@@ -66,7 +66,8 @@ def similarity(
 
     Activations X, one row an example, all else flattened, are taken in evaluation mode and
     centred; the measures are `llc.trajectory.basins.cka` and `llc.trajectory.basins.procrustes`.
-    With fewer examples than features both are biased upwards: compare numbers of one layer with one another, not layers of different width.
+    With fewer examples than features both are biased upwards: compare numbers of one layer with
+    one another, not layers of different width.
 
     Args:
         task: the model (its own weights do not matter), data and loss.
