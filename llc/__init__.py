@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llc import plot, truths
+    from llc import plot, symmetry, truths
     from llc.calibration import calibrate
     from llc.checkpoints import load_weights
     from llc.companions import bracket, curvature
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
     from llc.trajectory.basins import Barrier, Basins, Similarity, barrier, basins, similarity
+    from llc.trajectory.symmetries import (
+        Directions,
+        Invariance,
+        SymmetryCheck,
+        check_symmetries,
+        count_directions,
+    )
     from llc.transitions import Transition, Transitions, find_transitions
     from llc.validation import Validation, validate
 
@@ -40,16 +47,19 @@ _HOMES = {
     "Barrier": "llc.trajectory.basins",
     "Basins": "llc.trajectory.basins",
     "Curvature": "llc.estimation",
+    "Directions": "llc.trajectory.symmetries",
     "Estimate": "llc.estimation",
     "Execution": "llc.execution",
     "Fluctuation": "llc.fluctuation",
     "InputError": "llc.errors",
+    "Invariance": "llc.trajectory.symmetries",
     "Reason": "llc.estimation",
     "ScaleCurve": "llc.scale",
     "ScaleMap": "llc.maps",
     "Settings": "llc.settings",
-    "Sweep": "llc.sweeps",
     "Similarity": "llc.trajectory.basins",
+    "Sweep": "llc.sweeps",
+    "SymmetryCheck": "llc.trajectory.symmetries",
     "Task": "llc.task",
     "Trajectory": "llc.trajectory",
     "Transition": "llc.transitions",
@@ -60,6 +70,8 @@ _HOMES = {
     "basins": "llc.trajectory.basins",
     "bracket": "llc.companions",
     "calibrate": "llc.calibration",
+    "check_symmetries": "llc.trajectory.symmetries",
+    "count_directions": "llc.trajectory.symmetries",
     "curvature": "llc.companions",
     "estimate": "llc.estimator",
     "find_transitions": "llc.transitions",
@@ -77,16 +89,19 @@ __all__ = [
     "Barrier",
     "Basins",
     "Curvature",
+    "Directions",
     "Estimate",
     "Execution",
     "Fluctuation",
     "InputError",
+    "Invariance",
     "Reason",
     "ScaleCurve",
     "ScaleMap",
     "Settings",
     "Similarity",
     "Sweep",
+    "SymmetryCheck",
     "Task",
     "Trajectory",
     "Transition",
@@ -97,6 +112,8 @@ __all__ = [
     "basins",
     "bracket",
     "calibrate",
+    "check_symmetries",
+    "count_directions",
     "curvature",
     "estimate",
     "find_transitions",
@@ -107,6 +124,7 @@ __all__ = [
     "similarity",
     "singular_fluctuation",
     "sweep",
+    "symmetry",
     "trace",
     "truths",
     "validate",
@@ -115,7 +133,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("plot", "truths"):
+    if name in ("plot", "symmetry", "truths"):
         return importlib.import_module(f"llc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'llc' has no attribute {name!r}")

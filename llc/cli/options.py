@@ -17,6 +17,7 @@ __all__ = [
     "Sampled",
     "Sampling",
     "Scale",
+    "Symmetries",
     "Trace",
     "Transitions",
     "Validate",
@@ -142,6 +143,24 @@ class Calibrate(Sampled):
     """Values of n_beta of the grid; half-decades around the chosen one if left out."""
     cell_budget: OptionalInt = None
     """Most gradient evaluations of a cell, all chains together; 2000 a chain if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Symmetries(Sampled):
+    """Move a checkpoint by its known symmetries, and look what outputs, loss and LLC do.
+
+    Prints a table of every kind of move, and how many of the flat directions are symmetries. They
+    are the task's own, or those that can be read off a chain of layers.
+    """
+
+    strength: float = 0.693
+    """Of continuous moves: ln of the largest factor of a rescaling; ln 2 unless given."""
+    no_llc: bool = False
+    """Compare outputs and loss alone."""
+    no_count: bool = False
+    """Leave the flat directions uncounted, which takes minutes for thousands of parameters."""
+    strict: bool = False
+    """Exit with 1 if a symmetry does not hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,6 +415,7 @@ Command = (
     | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]
+    | Annotated[Symmetries, tyro.conf.subcommand("symmetries")]
     | Annotated[Trace, tyro.conf.subcommand("trace")]
     | Annotated[Transitions, tyro.conf.subcommand("transitions")]
     | Annotated[Validate, tyro.conf.subcommand("validate")]
