@@ -367,7 +367,7 @@ def test_a_sweep_from_the_command_line(folder, capsys):
     assert after == before  # nothing was computed twice
 
 
-@pytest.mark.parametrize("arguments", [[], ["estimate"], ["calibrate"], ["demo"]])
+@pytest.mark.parametrize("arguments", [[], ["estimate"], ["basins"], ["calibrate"], ["demo"]])
 def test_help(capsys, arguments):
     assert main([*arguments, "--help"]) == 0
     out, err = capsys.readouterr()

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ def run(options: "Options") -> int:
             device=options.device,
             progress=progress,
         )
+    if options.data is not None:
+        result = replace(result, settings={**result.settings, "data": options.data})
     with writable(out):
         files = [result.save(out / "basins.json"), result.to_csv(out / "basins.csv")]
         figures = plot.save(plot.basins(result), out / "figures" / "basins")

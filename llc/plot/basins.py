@@ -57,7 +57,7 @@ def basins(
     alike = getattr(result, measure)
     if layer is not None and layer not in alike:
         raise InputError(f"layer is {layer!r}, expected one of {', '.join(alike) or 'none'}")
-    with sheet(PAGE if layer else PAGE / 2, 3.3, _caption(result, kind, layer, measure)) as figure:
+    with sheet(PAGE if layer else PAGE / 2, 3.05, _caption(result, kind, layer, measure)) as figure:
         panels = figure.subplots(1, 2 if layer else 1, squeeze=False)[0]
         _draw_barriers(panels[0], result, heights, kind)
         if layer is not None:
@@ -166,9 +166,11 @@ def _points(
 ) -> None:
     """Draw barriers; those that rounding could make stand on its line, hollow."""
     shown = np.maximum(values, resolution)
-    ax.plot(steps, shown, look, ms=3, color=colour, label=label)
+    # Large under small: lines that agree stay to be seen.
+    size = 5.5 if look[0] == "o" else 3
+    ax.plot(steps, shown, look, ms=size, color=colour, label=label)
     none = values <= resolution
-    ax.plot(steps[none], shown[none], look[0], ms=3, color=colour, mfc="white", zorder=3)
+    ax.plot(steps[none], shown[none], look[0], ms=size, color=colour, mfc="white", zorder=3)
 
 
 def _open(ax: Any, result: "Basins") -> None:
@@ -194,13 +196,15 @@ def _finish(ax: Any, result: "Basins", label: str) -> None:
 
 def _ways(result: "Basins") -> str:
     settings = result.settings
-    words = [f" {settings['points']} points of each path"] if "points" in settings else []
+    data = settings.get("data", "own")
+    words = [] if data == "own" else [f"on other data ({data})"]
+    words += [f"{settings['points']} points of each path"] if "points" in settings else []
     if result.barrier_aligned is not None:
         words.append(f"aligned by {settings.get('symmetries')}")
     if result.barrier_curve is not None and settings.get("curves"):
         curves = settings["curves"]
         words.append(f"curves with {curves['bends']} bends, {curves['budget']:,} gradients at most")
-    return f"{'; '.join(words)}." if words else ""
+    return f" {'; '.join(words)}." if words else ""
 
 
 def _caption(result: "Basins", kind: str, layer: str | None, measure: str) -> str:

@@ -104,12 +104,16 @@ def make_data(
 
 
 def task(prime: int = 53, seed: int = 0, random_labels: bool = False) -> Task:
-    """Return the task on its training pairs, the model freshly initialised."""
+    """Return the task on its training pairs, the model freshly initialised; the rest as a reading.
+
+    The held-out pairs are the data set ``"test"`` among its readings.
+    """
     data = make_data(prime, seed, random_labels)
     name = "modular addition" + (", random labels" if random_labels else "")
     return Task(
-        _initialised(prime, seed), data.train, "cross_entropy", name=name, symmetries=SYMMETRIES
-    )
+        _initialised(prime, seed), data.train, "cross_entropy", name=name,
+        readings={"test": data.test}, symmetries=SYMMETRIES,
+    )  # fmt: skip
 
 
 def checkpoint_steps(steps: int, count: int) -> list[int]:

@@ -35,8 +35,9 @@ def test_matrices_of_barriers_on_a_ring():
     assert found.barrier_aligned is found.barrier_curve is found.hidden is None
     assert found.connected_from() == (30, pytest.approx(0.01 * chord(0, 2.2), rel=1e-4))
     words = str(found)
-    for part in ("4 checkpoints, steps 10 … 40", "0.631 at step 10", "from step 30 on", "0.0528",
-                 "between steps 10 and 20", "no similarities"):  # fmt: skip
+    for part in ("4 checkpoints, steps 10 … 40", "at most 0.631 (step 10)", "from step 30 on",
+                 "0.0528",
+                 "(steps 10 and 20)", "no similarities"):  # fmt: skip
         assert part in words, words
 
 

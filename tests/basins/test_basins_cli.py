@@ -23,7 +23,10 @@ targets = inputs[:, :2]
 
 def task():
     return llc.Task(torch.nn.Linear(3, 2), (inputs, targets), "mse", name="toy",
-                    readings={"test": (inputs[:9] + 1, targets[:9]), "norm": lambda m: m.weight.norm()})
+                    readings={"test": (inputs[:9] + 1, targets[:9]), "norm": norm})
+
+def norm(model):
+    return model.weight.norm()
 """
 FAST = ["--points", "5", "--count", "3"]
 

@@ -101,7 +101,9 @@ class Basins:
         return self.steps[min(first, len(self.steps) - 1)], level
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {len(self.steps)} checkpoints, steps {self._span()}"]
+        data = self.settings.get("data", "own")
+        on = "" if data == "own" else f", on other data ({data})"
+        lines = [f"{self.name}: {len(self.steps)} checkpoints, steps {self._span()}{on}"]
         for kind in KINDS:
             if self.heights(kind) is not None:
                 lines += [f"{kind}: {self._to_last_in_words(kind)}", self._neighbours(kind)]
@@ -200,10 +202,12 @@ class Basins:
         if heights[top] <= self.resolution:
             return "no barrier to the last checkpoint from any other"
         step, level = self.connected_from(None, kind)
-        high = f"barrier to the last checkpoint {heights[top]:.3g} at step {self.steps[top]:,}"
+        high = (
+            f"barrier to the last checkpoint at most {heights[top]:.3g} (step {self.steps[top]:,})"
+        )
         if step == self.steps[-1]:
-            return f"{high} at most, and above 1 % of that until the last"
-        return f"{high} at most, below 1 % of that ({level:.2g}) from step {step:,} on"
+            return f"{high}, above 1 % of that until the last"
+        return f"{high}, below 1 % of that ({level:.2g}) from step {step:,} on"
 
     def _neighbours(self, kind: str) -> str:
         heights = self.between_neighbours(kind)
@@ -211,7 +215,7 @@ class Basins:
         if heights[top] <= self.resolution:
             return "          none between neighbours"
         pair = f"steps {self.steps[top]:,} and {self.steps[top + 1]:,}"
-        return f"          between neighbours {heights[top]:.3g} at most, between {pair}"
+        return f"          between neighbours at most {heights[top]:.3g} ({pair})"
 
 
 def _plain(values: Array) -> Any:

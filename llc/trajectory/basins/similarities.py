@@ -1,7 +1,7 @@
 """How alike the representations of checkpoints are, layer by layer."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from llc.params import stream_seed
 from llc.task import Task
 from llc.trajectory.basins.activations import Probe, Recorder
 from llc.trajectory.basins.landscape import Weights, weights_of
+from llc.trajectory.basins.measures import alike, reduced, turned
 
-__all__ = ["EXAMPLES", "Similarity", "check_examples", "cka", "procrustes", "similarity"]
+__all__ = ["EXAMPLES", "Similarity", "check_examples", "compare", "similarity"]
 
 EXAMPLES = 512
 GROUP_BYTES = 2**30
@@ -64,8 +65,9 @@ def similarity(
     """Compare the representations of several checkpoints on the same examples.
 
     Activations X, one row an example, all else flattened, are taken in evaluation mode and
-    centred. See `cka` and `procrustes`. With fewer examples than features both are biased
-    upwards: compare numbers of one layer with one another, not layers of different width.
+    centred; the measures are `llc.trajectory.basins.cka` and `llc.trajectory.basins.procrustes`.
+    With fewer examples than features both are biased upwards: compare numbers of one layer with
+    one another, not layers of different width.
 
     Args:
         task: the model (its own weights do not matter), data and loss.
@@ -86,8 +88,6 @@ def similarity(
         raise InputError(f"weights holds {len(weights)} checkpoints, expected at least 2")
     check_examples(examples)
     if data is not None:
-        from dataclasses import replace
-
         task = replace(task, data=data)
     return compare(task, weights, layers, examples, seed, device)
 
@@ -118,47 +118,18 @@ def compare(
         if not kept:
             why = next(iter(left_out.values()), "none gives a tensor with a row an example")
             raise InputError(f"no layer can be compared: {why}")
-        alike: dict[str, Array] = {}
-        turned: dict[str, Array] = {}
+        found_cka: dict[str, Array] = {}
+        found_turned: dict[str, Array] = {}
         for group in _groups(kept, len(index), count):
             seen: dict[str, list[Tensor]] = {name: [] for name in group}
             for each in weights:
                 found = recorder.record(task.at(weights_of(each)), group)
                 for name in group:
-                    seen[name].append(_reduced(found.pop(name)))
+                    seen[name].append(reduced(found.pop(name)))
                 report()
             for name in group:
-                alike[name], turned[name] = _pairs(seen.pop(name))
-    return Similarity(alike, turned, len(index), left_out)
-
-
-def cka(one: Tensor | Array, other: Tensor | Array) -> float:
-    """Linear centred kernel alignment, ‖YᵀX‖²_F / (‖XᵀX‖_F·‖YᵀY‖_F) of centred X and Y.
-
-    1 for representations that are the same up to an orthogonal map and a scale, 0 for
-    uncorrelated ones; directions of large variance count most (Kornblith, Norouzi, Lee and Hinton
-    2019, arXiv 1905.00414). nan where one of them is constant.
-
-    Args:
-        one: X, ``(examples, features)``.
-        other: Y, ``(examples, other features)``.
-    """
-    return _alike(*_both(one, other))
-
-
-def procrustes(one: Tensor | Array, other: Tensor | Array) -> float:
-    """Orthogonal Procrustes similarity, ‖XᵀY‖_* of centred X and Y of Frobenius norm 1.
-
-    It is 1 − d²/2 with d the smallest distance ‖X − YQ‖_F over orthogonal Q, a metric (Ding,
-    Denain and Steinhardt 2021, arXiv 2108.01661): 1 for representations that are the same up to
-    an orthogonal map and a scale. Between CKA and this, the latter sees directions of small
-    variance. nan where one of them is constant.
-
-    Args:
-        one: X, ``(examples, features)``.
-        other: Y, ``(examples, other features)``; the narrower is filled up with zeros.
-    """
-    return _turned(*_both(one, other))
+                found_cka[name], found_turned[name] = _pairs(seen.pop(name))
+    return Similarity(found_cka, found_turned, len(index), left_out)
 
 
 def check_examples(examples: int) -> None:
@@ -167,53 +138,17 @@ def check_examples(examples: int) -> None:
         raise InputError(f"examples is {examples!r}, expected a whole number of at least 2")
 
 
-def _both(one: Tensor | Array, other: Tensor | Array) -> tuple[Tensor, Tensor]:
-    x, y = (torch.as_tensor(each) for each in (one, other))
-    if x.ndim < 2 or y.ndim < 2 or len(x) != len(y):
-        raise InputError(
-            f"representations have shapes {tuple(x.shape)} and {tuple(y.shape)}, expected "
-            "(examples, features) with the same examples"
-        )
-    return _reduced(x), _reduced(y)
-
-
-def _reduced(activations: Tensor) -> Tensor:
-    """Centre, scale to Frobenius norm 1, and turn into as few features as there are examples.
-
-    Both similarities are blind to orthogonal maps of the features, so that of many features only
-    the triangular factor is kept.
-    """
-    x = activations.flatten(1).double()
-    x = x - x.mean(0)
-    if x.shape[1] > len(x):
-        x = torch.linalg.qr(x.T, mode="r").R.T
-    norm, size = x.norm(), activations.double().norm()
-    # What rounding leaves of a constant is no direction.
-    constant = norm <= torch.finfo(activations.dtype).eps * size
-    return x / norm if not constant else torch.full_like(x, torch.nan)
-
-
-def _alike(x: Tensor, y: Tensor) -> float:
-    cross = (x.T @ y).square().sum()
-    return float(cross / ((x.T @ x).norm() * (y.T @ y).norm()))
-
-
-def _turned(x: Tensor, y: Tensor) -> float:
-    cross = x.T @ y
-    return float(torch.linalg.svdvals(cross).sum()) if cross.isfinite().all() else float("nan")
-
-
 def _pairs(seen: Sequence[Tensor]) -> tuple[Array, Array]:
     """Both similarities of every pair; the diagonal is 1, or nan of a constant."""
     count = len(seen)
-    alike, turned = np.full((count, count), np.nan), np.full((count, count), np.nan)
+    near, spun = np.full((count, count), np.nan), np.full((count, count), np.nan)
     for i in range(count):
         if not seen[i].isnan().any():
-            alike[i, i] = turned[i, i] = 1.0
+            near[i, i] = spun[i, i] = 1.0
         for j in range(i):
-            alike[i, j] = alike[j, i] = _alike(seen[i], seen[j])
-            turned[i, j] = turned[j, i] = _turned(seen[i], seen[j])
-    return alike, turned
+            near[i, j] = near[j, i] = alike(seen[i], seen[j])
+            spun[i, j] = spun[j, i] = turned(seen[i], seen[j])
+    return near, spun
 
 
 def _bytes(probe: Probe, examples: int, checkpoints: int) -> int:

@@ -103,7 +103,7 @@ def basins(
         "cka": alike.cka, "procrustes": alike.procrustes, "hidden": alike.hidden,
     }  # fmt: skip
     settings = {
-        "data": "the task's own" if data is None else "others, given",
+        "data": "own" if data is None else "given",
         "points": points, "parameters": land.dimension, "seed": seed,
         "symmetries": None if usable is None else usable.words,
         "curves": {"bends": bends, "budget": budget, "batch_size": batch_size} if curves else None,
