@@ -40,7 +40,17 @@ def _spans(of: dict[str, Any]) -> dict[str, Any]:
         for name in able
     }
     column = lambda key: [of["trace"][name][key][i] for name in able for i in late[name]]
+    by_setting = of["settings"].values()
+    keys = list(next(iter(by_setting)))
+    norm = [of["matched"][name]["norm"]["transitions"] for name in able]
     return {
+        "setting_keys": keys,
+        "setting_saturation": {k: span([v for r in by_setting for v in r[k]["saturation"]])
+                               for k in keys},
+        "setting_failed": {k: sum(r[k]["verdict"].count("fail") for r in by_setting)
+                           for k in keys},
+        "matched_verdicts": [found["verdict"] for found in norm],
+        "matched_found": [len(found["found"]) for found in norm],
         "understood_barriers": span([claims["outside"]["rows"][n]["memorised"] for n in able]),
         "planted_rise": span([row["llc"][-1] - row["llc"][0] for row in planted]),
         "planting_counts": next(iter(planted))["planted"],
@@ -53,7 +63,7 @@ def _spans(of: dict[str, Any]) -> dict[str, Any]:
         "saturation": span(column("saturation")),
         "null_over": span([n / x for n, x in zip(column("null"), column("llc"), strict=True)]),
         "recipe_loss": span(of["recipe"]["sampled_loss"]),
-    }
+    }  # fmt: skip
 
 
 def write() -> None:

@@ -28,17 +28,19 @@ def transitions() -> None:
         left.set_ylabel(r"LLC $\hat\lambda$")
         left.legend(ncols=2, loc="lower left", fontsize=6)
         left.set_title("a  LLC; triangles: 99 % of held-out pairs right", loc="left")
+        stairs = [int(k) for k in next(iter(power["runs"].values()))]
+        places = range(len(stairs))
+        right.plot(places, [max(k - 1, 0) for k in stairs], ":", color=COLOURS["muted"],
+                   label="all of them")  # fmt: skip
         for name, by_plateaus in power["runs"].items():
-            stairs = [int(k) for k in by_plateaus if int(k)]
-            share = [np.mean(np.array(by_plateaus[str(k)]) > 0) for k in stairs]
-            right.plot(stairs, share, marker="o", ms=2.5, lw=0.8, **look(name))
-        right.set_xscale("log")
-        right.set_xticks(stairs, [str(k) for k in stairs])
-        right.minorticks_off()
-        right.set_ylim(-0.03, 1.03)
+            counts = [np.median(by_plateaus[str(k)]) for k in stairs]
+            right.plot(places, counts, marker="o", ms=2.5, lw=0.8, color=look(name)["color"])
+        right.set_xticks(places, ["smooth", *map(str, stairs[1:])])
+        right.set_ylim(-1, 30)
         right.set_xlabel("plateaus put in")
-        right.set_ylabel("share of simulations noticed")
-        right.set_title("b  power", loc="left")
+        right.set_ylabel("transitions found (median)")
+        right.legend(loc="upper left")
+        right.set_title("b  would steps be seen?", loc="left")
     save(figure, "transitions")
 
 

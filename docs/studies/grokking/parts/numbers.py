@@ -13,38 +13,59 @@ SHIFTS = 20_000
 def compute(work: Path, workers: int) -> dict[str, Any]:
     """Read the other parts' results."""
     return {
-        "falls": {name: _fall(run) for name, run in common.kept("trace").items()},
+        "falls": {name: _fall(name, run) for name, run in common.kept("trace").items()},
         "settings": {
-            name: {key: _fall(run) for key, run in by_key.items()}
+            name: {key: _fall(name, run) for key, run in by_key.items()}
             for name, by_key in common.kept("settings").items()
         },
         "matched": {
-            name: {key: _fall(run) for key, run in by_key.items()}
+            name: {key: _fall(name, run) for key, run in by_key.items()}
             for name, by_key in common.kept("matched").items()
         },
+        "plateau": {name: _plateau(name) for name in common.understood()},
         "null": _against_null(),
         "norm": _against_norm(),
         "births": _births(),
     }
 
 
-def _fall(run: dict[str, Any]) -> dict[str, float]:
-    """From the highest LLC to the last one: both, and the factor, with standard errors."""
+def _fall(name: str, run: dict[str, Any]) -> dict[str, float]:
+    """From the highest LLC to the last one, over all steps and since memorising."""
     llc, error = np.array(run["llc"], float), np.array(run["mcse"], float)
-    null = np.array(run["null"], float)
+    null, late = np.array(run["null"], float), _late(run, name)
     top, last = int(np.nanargmax(llc)), len(llc) - 1
-    factor = llc[top] / llc[last]
     relative = np.hypot(error[top] / llc[top], error[last] / llc[last])
     return {
-        "step": run["step"][top], "high": llc[top], "high_se": error[top],
-        "last": llc[last], "last_se": error[last],
-        "lowest_step": run["step"][int(np.nanargmin(np.where(np.arange(len(llc)) < top, np.nan,
-                                                             llc)))],
-        "factor": factor, "factor_se": abs(factor * relative),
+        "step": run["step"][top],
+        "high": llc[top],
+        "high_se": error[top],
+        "last": llc[last],
+        "last_se": error[last],
+        "factor": llc[top] / llc[last],
+        "factor_se": llc[top] / llc[last] * relative,
         "null_factor": np.nanmax(null) / null[last],
-        "saturation_high": run["saturation"][top], "saturation_last": run["saturation"][last],
-        "failed": run["verdict"].count("fail"), "checkpoints": len(llc),
-    }  # fmt: skip
+        "late_factor": llc[late].max() / llc[last],
+        "late_null_factor": null[late].max() / null[last],
+    }
+
+
+def _plateau(name: str) -> dict[str, float]:
+    """The LLC at equal norm, and as trained, in the first half of the way to half accuracy."""
+    low, _ = common.window(name)
+    curves = common.kept("train")[name]["curves"]
+    half = common.first_step(curves, "test_accuracy", 0.5) or common.STEPS
+    until = low + (half - low) / 2
+    equal, own = common.kept("matched")[name]["norm"], common.kept("trace")[name]
+    pick = lambda run: np.array(run["llc"], float)[
+        (np.array(run["step"]) >= low) & (np.array(run["step"]) <= until)
+    ]
+    flat, falling = np.log(pick(equal)), pick(own)
+    return {
+        "until": until,
+        "spread": flat.std(),
+        "as_trained": falling[0] / falling[-1],
+        "points": len(flat),
+    }
 
 
 def _late(run: dict[str, Any], name: str) -> np.ndarray:
