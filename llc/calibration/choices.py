@@ -202,7 +202,7 @@ def pilot_at(
     samples = sample(posterior, short, report or (lambda *_: None))
     if samples.diverged.any():
         return Pilot(gamma, UNKNOWN, samples.evaluations, samples, "chains diverged")
-    m = moments(samples.draws, posterior.dimension)
+    m = moments(samples.draws, posterior.dimension, stopped=bool(samples.reached))
     rise = m.llc / posterior.n_beta
     why_not = ""
     if not samples.reached or abs(m.virial - 1) > 0.1 or m.rhat > 1.1:

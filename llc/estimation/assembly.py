@@ -87,7 +87,9 @@ def assemble(
     names = [name.removeprefix("model.") for name in surface.layout.names]
     facts: dict[str, Any] = {}
     kept = samples.draws.chains(healthy)
-    m = moments(kept, posterior.dimension) if healthy.any() else UNKNOWN
+    m = UNKNOWN
+    if healthy.any():
+        m = moments(kept, posterior.dimension, stopped=bool(samples.reached))
     null = null.double().cpu()
     null_mean = float(null.mean())
     facts |= {name: getattr(m, name) for name in Moments.__dataclass_fields__}

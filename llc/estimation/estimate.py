@@ -30,7 +30,8 @@ class Estimate:
 
     Attributes:
         llc: λ̂ = nβ(E[L] − L(w*)), burn-in and diverged chains left out; nan if all diverged.
-        mcse: Monte-Carlo standard error of ``llc``.
+        mcse: Monte-Carlo standard error of ``llc``; where it was what ended the run, corrected for
+            having been waited for.
         ess: effective sample size.
         rhat: split R-hat.
         virial: E[V + R]/D over kept chains, 1 in equilibrium.

@@ -22,7 +22,7 @@ class Moments:
     Attributes:
         llc: λ̂ = E[X] (Lau et al. 2023, eq. 9, with the baseline paired batch by batch).
         mcse: its Monte-Carlo standard error; minibatch noise of the loss is part of the draws
-            and so of this number.
+            and so of this number. `llc.diagnostics.mcse_when_stopped` where it ended the run.
         ess: effective sample size of X.
         rhat: split R-hat of X.
         virial: E[V + R]/D, 1 in equilibrium; ``chain_virials`` by chain.
@@ -91,8 +91,12 @@ UNKNOWN = Moments(
 """What is said of a run without a single healthy chain."""
 
 
-def moments(draws: Draws, dimension: int) -> Moments:
-    """Compute `Moments` of the draws of healthy chains."""
+def moments(draws: Draws, dimension: int, *, stopped: bool = False) -> Moments:
+    """Compute `Moments` of the draws of healthy chains.
+
+    ``stopped`` says that the run ended because the error of λ̂ was small enough, which the error
+    then has to make up for.
+    """
     rise = draws.rise
     virial = draws.virial(dimension)
     llc = float(rise.mean())
@@ -103,7 +107,7 @@ def moments(draws: Draws, dimension: int) -> Moments:
     two, two_se = _two_temperatures(rise) if full_batch else (math.nan, math.nan)
     return Moments(
         llc,
-        diagnostics.mcse(rise),
+        diagnostics.mcse_when_stopped(rise) if stopped else diagnostics.mcse(rise),
         diagnostics.ess(rise),
         diagnostics.rhat(rise),
         float(virial.mean()),

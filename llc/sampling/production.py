@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llc.diagnostics import diverged, ess, mcse, rhat
+from llc.diagnostics import diverged, ess, mcse_when_stopped, rhat
 from llc.posterior import Posterior
 from llc.sampling.balance import Balance
 from llc.sampling.chains import Draws, Report, Streams, advance
@@ -154,7 +154,7 @@ def _until(line: _Watched, most: int, precision: float, report: Report) -> bool:
         kept = draws.chains(~gone)
         # A share of a number near zero would take for ever: half a standard deviation stands in.
         size = max(abs(kept.rise.mean()), kept.rise.std() / 2)
-        narrow = mcse(kept.rise) <= precision / 2 * size
+        narrow = mcse_when_stopped(kept.rise) <= precision / 2 * size
         narrow = narrow and ess(kept.rise) >= LEAST_ESS and not rhat(kept.rise) > MOST_RHAT
         balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
         if narrow and balanced:
