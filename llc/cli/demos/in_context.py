@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-BATCH, DRAWS, EVERY = 32, 200, 2
+GAMMA, BATCH, DRAWS, EVERY = 1000.0, 32, 150, 2
 
 
 def run(options: "Options", out: Path, workers: int) -> None:
@@ -33,17 +33,21 @@ def run(options: "Options", out: Path, workers: int) -> None:
     }
     train_once(out, plan, in_context_regression.train)
     settings = Settings(
+        gamma=GAMMA,
         draws=DRAWS,
         batch_size=BATCH,
         behavioural=True,
         seed=options.seed,
-        reasons={"batch_size": "towards the model's own outputs small batches heat little"},
+        reasons={
+            "gamma": "local, and in equilibrium, all along this run",
+            "batch_size": "towards the model's own outputs small batches heat little",
+        },
     )
     # Counted from the end, so that the last is among them.
     chosen = find_checkpoints(out / "checkpoints")[::-1][::EVERY][::-1]
     result = trace(
         partial(in_context_regression.task, seed=options.seed), chosen, out=out,
-        settings=settings, freeze=True, workers=workers, progress=True,
+        settings=settings, workers=workers, progress=True,
     )  # fmt: skip
     finish(out, result, _summary(result, options.seed))
     found = transitions_of(out, result)
