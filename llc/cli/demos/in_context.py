@@ -14,6 +14,7 @@ from llc.estimation.estimate import rounded
 from llc.settings import Settings
 from llc.tasks import in_context_regression
 from llc.trajectory import Trajectory, trace
+from llc.transitions import Transitions, find_stages
 
 if TYPE_CHECKING:
     from llc.cli.options import Demo as Options
@@ -52,10 +53,19 @@ def run(options: "Options", out: Path, workers: int) -> None:
     finish(out, result, _summary(result, options.seed))
     found = transitions_of(out, result)
     if found is not None:
-        losses = ("train_loss", "loss_at_1", f"loss_at_{in_context_regression.PAIRS}")
-        figure = plot.stages(result, found, losses=losses)
-        files = plot.save(figure, out / "figures" / "stages")
-        print("stages   " + "\n         ".join(map(str, files)))
+        _draw_stages(out, result, found)
+
+
+def _draw_stages(out: Path, result: Trajectory, found: Transitions) -> None:
+    """Print the stages of the smooth curve, and chart them."""
+    stages = find_stages(result)
+    print("\nstages of a smooth curve in ln step, by its slope ± two standard deviations")
+    for stage in stages.stages:
+        print(f"  {stage.direction}, steps {stage.start:,.0f} to {stage.end:,.0f}")
+    losses = ("train_loss", "loss_at_1", f"loss_at_{in_context_regression.PAIRS}")
+    figure = plot.stages(result, stages, transitions=found, losses=losses)
+    files = plot.save(figure, out / "figures" / "stages")
+    print("figures  " + "\n         ".join(map(str, files)))
 
 
 def _summary(result: Trajectory, seed: int) -> str:
