@@ -100,10 +100,10 @@ def plant(
 
     Returns:
         A variant for each count, in rising order, its step the count. Metadata: ``planted`` (the
-        count), ``exceptions_fitted`` and ``examples_fitted`` (shares from 0 to 1; of exceptions nan
-        if there are none; where targets are no classes, 1 or 0), ``planting_steps``,
-        ``relabelled_loss`` (towards the targets trained on), and the readings of `llc.trace`, of
-        which ``train_loss`` and ``train_accuracy`` are towards the task's own targets.
+        count), ``examples_fitted`` and, where there are any, ``exceptions_fitted`` (shares; where
+        targets are no classes, 1 or 0), ``planting_steps``, ``relabelled_loss`` (towards the
+        targets trained on), and the readings of `llc.trace`, of which ``train_loss`` and
+        ``train_accuracy`` are towards the task's own targets.
 
     Raises:
         InputError: as `relabel`; a number or a field of the recipe is out of range; ``loss_below``
@@ -186,9 +186,8 @@ def _descend(
 
 
 def _all(measured: dict[str, float]) -> bool:
-    """Whether everything is fitted; where there are no exceptions, all examples are."""
-    own = measured["exceptions_fitted"]
-    return measured["examples_fitted"] == 1 and (math.isnan(own) or own == 1)
+    """Whether everything is fitted, exceptions by themselves too."""
+    return measured["examples_fitted"] == measured.get("exceptions_fitted", 1) == 1
 
 
 def _claim(task: Task, recipe: Recipe, folder: Path | None) -> None:

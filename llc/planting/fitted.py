@@ -44,21 +44,23 @@ class Fitted:
         self.below = SHARE_OF_CHANCE * self.loss.chance(own, own)
 
     def __call__(self, model: nn.Module, targets: Tensor, chosen: Tensor) -> dict[str, float]:
-        """Return the shares fitted of exceptions and of all examples, and the loss."""
+        """Return the loss, and the shares fitted of all examples and of exceptions, if any."""
         outputs = _outputs(model, self.inputs)
-        loss = self._mean(outputs, targets)
-        if self.classes:
-            ignored = targets == losses.IGNORED
-            right = ((outputs.argmax(1) == targets) | ignored).reshape(len(targets), -1).all(1)
-            parts = [right[chosen].double().mean().item(), right.double().mean().item()]
-        else:
-            own = self._mean(outputs[chosen], targets[chosen]) if len(chosen) else math.nan
-            parts = [float(own < self.below), float(loss < self.below)]
-        return {
-            "exceptions_fitted": parts[0] if len(chosen) else math.nan,
-            "examples_fitted": parts[1],
-            "relabelled_loss": loss,
-        }
+        found = {"relabelled_loss": self._mean(outputs, targets)}
+        everyone = torch.arange(len(targets))
+        parts = {"examples_fitted": everyone, "exceptions_fitted": chosen}
+        for name, which in parts.items():
+            if len(which):
+                found[name] = self._share(outputs[which], targets[which])
+        return found
+
+    def _share(self, outputs: Tensor, targets: Tensor) -> float:
+        """Share fitted; where targets are no classes, 1 or 0."""
+        if not self.classes:
+            return float(self._mean(outputs, targets) < self.below)
+        ignored = targets == losses.IGNORED
+        right = ((outputs.argmax(1) == targets) | ignored).reshape(len(targets), -1).all(1)
+        return right.double().mean().item()
 
     def _mean(self, outputs: Tensor, targets: Tensor) -> float:
         function = losses.over_kept(self.loss, targets).function

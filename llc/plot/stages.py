@@ -11,7 +11,7 @@ from llc.plot.trajectory import settings_line
 
 if TYPE_CHECKING:
     from llc.trajectory import Trajectory
-    from llc.transitions import Transitions
+    from llc.transitions import Stages, Transition
 
 __all__ = ["stages"]
 
@@ -19,43 +19,43 @@ SHADES = {"rising": COLOURS["second"], "falling": COLOURS["main"], "flat": COLOU
 
 
 def stages(
-    result: "Trajectory", found: "Transitions", *, losses: Sequence[str] = ("train_loss",)
+    result: "Trajectory",
+    found: "Stages",
+    *,
+    transitions: "Sequence[Transition]" = (),
+    losses: Sequence[str] = ("train_loss",),
 ) -> Any:
-    """Chart losses, LLC and the LLC's slope over ln step, with the stages of its smooth curve.
-
-    Stages meet where the slope dλ̂/d ln t vanishes (Hoogland et al. 2024, arXiv 2402.02364); here
-    they carry an error: a stretch over which the slope is within two standard deviations of zero is
-    a stage of its own, called flat. They are those of the smooth curve, whether or not jumps
-    explain the run better; transitions, where there are any, are lines.
+    """Chart losses, LLC and the LLC's slope over ln step, shaded by stages.
 
     Args:
         result: what `llc.trace` returned.
-        found: what `llc.find_transitions` returned for it.
+        found: what `llc.transitions.find_stages` returned for it.
+        transitions: what `llc.find_transitions` returned, drawn as lines.
         losses: columns of metadata for the upper panel.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: no such column, or there is no smooth curve to draw.
+        InputError: no such column.
     """
     for name in losses:
         if name not in result.metadata_names:
             known = ", ".join(result.metadata_names)
             raise InputError(f"{result.name} has no {name!r}, expected one of {known}")
-    if not found.curve:
-        raise InputError(
-            f"transitions of {found.name} hold no smooth curve, expected those of a run"
-        )
+    headline = getattr(transitions, "headline", "")
+    lines = f" Green lines: transitions; {headline}." if transitions else ""
     caption = (
-        f"{result.name}: losses, LLC with 90 % intervals and smooth curve, and its slope with two "
-        "standard deviations; shaded where it rises, falls, or neither within two standard "
-        f"deviations. {found.headline}. {settings_line(result)}."
+        f"{result.name}: losses, LLC with 90 % intervals and smooth curve, and its slope in ln step "
+        "with two standard deviations. Shaded: where it rises (red) or falls (blue) by more than "
+        f"those, and where it does neither (grey).{lines} {settings_line(result)}."
     )
     with sheet(PAGE, 5.4, caption) as figure:
         axes = figure.subplots(3, 1, sharex=True, height_ratios=[1, 1.3, 0.8])
         _draw_losses(axes[0], result, losses)
         _draw_curve(axes[1], result, found)
+        for transition in transitions:
+            axes[1].axvline(transition.step, color=COLOURS["third"], lw=0.8)
         _draw_slope(axes[2], found)
         for ax in axes:
             _shade(ax, found)
@@ -72,7 +72,7 @@ def _draw_losses(ax: Any, result: "Trajectory", losses: Sequence[str]) -> None:
     ax.legend(loc="lower left", ncols=len(losses), bbox_to_anchor=(0, 1.0))
 
 
-def _draw_curve(ax: Any, result: "Trajectory", found: "Transitions") -> None:
+def _draw_curve(ax: Any, result: "Trajectory", found: "Stages") -> None:
     low, high = result.interval(0.9)
     errors = np.abs(np.array([result.llc - low, high - result.llc]))
     ax.errorbar(
@@ -80,13 +80,11 @@ def _draw_curve(ax: Any, result: "Trajectory", found: "Transitions") -> None:
         label="LLC",
     )  # fmt: skip
     ax.plot(found.curve["step"], found.curve["mean"], color=COLOURS["muted"], label="smooth curve")
-    for transition in found:
-        ax.axvline(transition.step, color=COLOURS["third"], lw=0.8)
     ax.set_ylabel(r"LLC $\hat\lambda$")
     ax.legend(loc="upper left")
 
 
-def _draw_slope(ax: Any, found: "Transitions") -> None:
+def _draw_slope(ax: Any, found: "Stages") -> None:
     steps, slope, sd = (np.array(found.curve[name]) for name in ("step", "slope", "slope_sd"))
     ax.fill_between(steps, slope - 2 * sd, slope + 2 * sd, color=COLOURS["muted"], alpha=0.3, lw=0)
     ax.plot(steps, slope, color=COLOURS["muted"])
@@ -94,7 +92,7 @@ def _draw_slope(ax: Any, found: "Transitions") -> None:
     ax.set_ylabel(r"d$\hat\lambda$/d ln $t$")
 
 
-def _shade(ax: Any, found: "Transitions") -> None:
+def _shade(ax: Any, found: "Stages") -> None:
     for stage in found.stages:
         colour = SHADES[stage.direction]
         ax.axvspan(stage.start, stage.end, color=colour, alpha=0.1, lw=0, zorder=0)

@@ -2,5 +2,15 @@
 
 from llc.transitions.find import find_in_curve, find_transitions
 from llc.transitions.result import Plateau, Stage, Transition, Transitions
+from llc.transitions.stages import Stages, find_stages
 
-__all__ = ["Plateau", "Stage", "Transition", "Transitions", "find_in_curve", "find_transitions"]
+__all__ = [
+    "Plateau",
+    "Stage",
+    "Stages",
+    "Transition",
+    "Transitions",
+    "find_in_curve",
+    "find_stages",
+    "find_transitions",
+]

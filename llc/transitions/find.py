@@ -1,20 +1,17 @@
 """From a trajectory to its transitions: fit, compare, resample, sift."""
 
-from itertools import pairwise
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from llc.diagnostics import Array
 from llc.errors import InputError
-from llc.smoothing import Smooth
 from llc.trajectory import Trajectory
 from llc.transitions.belief import believe
 from llc.transitions.gaps import describe, sift, transitions
 from llc.transitions.models import fit
 from llc.transitions.resampling import deviations
-from llc.transitions.result import Stage, Transitions, Verdict
+from llc.transitions.result import Transitions, Verdict
+from llc.transitions.stages import curve_columns, cut
 
 __all__ = ["FEWEST", "MARGIN", "find_in_curve", "find_transitions"]
 
@@ -119,8 +116,8 @@ def find_in_curve(
         verdict=verdict,
         evidence=fitted.evidence,
         plateaus=tuple(describe(p, steps, values, fitted, resampled) for p in plateaus),
-        stages=_stages(steps, fitted.smooth),
-        curve=_curve(steps, fitted.smooth),
+        stages=cut(steps, fitted.smooth),
+        curve=curve_columns(steps, fitted.smooth),
         jitter=fitted.jitter,
         left_out=left_out,
         doubted=doubted,
@@ -144,21 +141,3 @@ def _first_place(steps: Array) -> float:
     if steps[0] > 0:
         return float(steps[0])
     return float(steps[1] ** 2 / steps[2])
-
-
-def _stages(steps: Array, curve: Smooth) -> tuple[Stage, ...]:
-    """Cut the smooth curve where its slope vanishes."""
-    sign = np.where(np.abs(curve.slope) > 2 * curve.slope_sd, np.sign(curve.slope), 0)
-    cuts = [0, *(np.flatnonzero(np.diff(sign)) + 1), len(sign)]
-    names: dict[int, Literal["rising", "falling", "flat"]]
-    names = {1: "rising", -1: "falling", 0: "flat"}
-    return tuple(
-        Stage(float(steps[a]), float(steps[min(b, len(steps) - 1)]), names[int(sign[a])])
-        for a, b in pairwise(cuts)
-    )
-
-
-def _curve(steps: Array, curve: Smooth) -> dict[str, list[float]]:
-    columns = {"step": steps, "mean": curve.mean, "sd": curve.sd}
-    columns |= {"slope": curve.slope, "slope_sd": curve.slope_sd}
-    return {name: [float(x) for x in column] for name, column in columns.items()}

@@ -1,7 +1,5 @@
 """Fine-tuning on exceptions: learned, resumable, comparable, and nothing of the user's touched."""
 
-import math
-
 import pytest
 import torch
 from tiny import linear, real_valued, refusal
@@ -53,7 +51,7 @@ def test_everything_is_learned_exceptions_too(task, planted):
         assert v.metadata["planted"] == v.step
         assert v.metadata["planting_steps"] >= 100
         assert 0 < v.metadata["test_accuracy"] <= 1
-    assert math.isnan(variants[0].metadata["exceptions_fitted"])
+    assert "exceptions_fitted" not in variants[0].metadata
     assert variants[1].metadata["exceptions_fitted"] == 1
 
 
@@ -62,9 +60,7 @@ def test_files_hold_what_was_returned_and_are_made_once(task, planted):
     found = find_checkpoints(place)
     assert [c.step for c in found] == [0, 4]
     for c, v in zip(found, variants, strict=True):
-        assert {k: x for k, x in c.metadata.items() if not math.isnan(x)} == {
-            k: x for k, x in v.metadata.items() if not math.isnan(x)
-        }
+        assert c.metadata == v.metadata
         assert all(torch.equal(w, v.weights[name]) for name, w in c.weights().items())
     before = {path: path.stat().st_mtime_ns for path in place.glob("*.safetensors")}
     found[1].path.unlink()

@@ -14,13 +14,14 @@ from llc.estimation.estimate import rounded
 from llc.settings import Settings
 from llc.tasks import in_context_regression
 from llc.trajectory import Trajectory, trace
+from llc.transitions import Transitions, find_stages
 
 if TYPE_CHECKING:
     from llc.cli.options import Demo as Options
 
 __all__ = ["run"]
 
-BATCH, DRAWS, EVERY = 32, 200, 2
+GAMMA, BATCH, DRAWS, EVERY = 1000.0, 32, 150, 2
 
 
 def run(options: "Options", out: Path, workers: int) -> None:
@@ -33,25 +34,38 @@ def run(options: "Options", out: Path, workers: int) -> None:
     }
     train_once(out, plan, in_context_regression.train)
     settings = Settings(
+        gamma=GAMMA,
         draws=DRAWS,
         batch_size=BATCH,
         behavioural=True,
         seed=options.seed,
-        reasons={"batch_size": "towards the model's own outputs small batches heat little"},
+        reasons={
+            "gamma": "local, and in equilibrium, all along this run",
+            "batch_size": "towards the model's own outputs small batches heat little",
+        },
     )
     # Counted from the end, so that the last is among them.
     chosen = find_checkpoints(out / "checkpoints")[::-1][::EVERY][::-1]
     result = trace(
         partial(in_context_regression.task, seed=options.seed), chosen, out=out,
-        settings=settings, freeze=True, workers=workers, progress=True,
+        settings=settings, workers=workers, progress=True,
     )  # fmt: skip
     finish(out, result, _summary(result, options.seed))
     found = transitions_of(out, result)
     if found is not None:
-        losses = ("train_loss", "loss_at_1", f"loss_at_{in_context_regression.PAIRS}")
-        figure = plot.stages(result, found, losses=losses)
-        files = plot.save(figure, out / "figures" / "stages")
-        print("stages   " + "\n         ".join(map(str, files)))
+        _draw_stages(out, result, found)
+
+
+def _draw_stages(out: Path, result: Trajectory, found: Transitions) -> None:
+    """Print the stages of the smooth curve, and chart them."""
+    stages = find_stages(result)
+    print("\nstages of a smooth curve in ln step, by its slope ± two standard deviations")
+    for stage in stages.stages:
+        print(f"  {stage.direction}, steps {stage.start:,.0f} to {stage.end:,.0f}")
+    losses = ("train_loss", "loss_at_1", f"loss_at_{in_context_regression.PAIRS}")
+    figure = plot.stages(result, stages, transitions=found, losses=losses)
+    files = plot.save(figure, out / "figures" / "stages")
+    print("figures  " + "\n         ".join(map(str, files)))
 
 
 def _summary(result: Trajectory, seed: int) -> str:

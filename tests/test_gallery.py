@@ -1,0 +1,58 @@
+"""What the gallery's pages say is what is in the tables beside them."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llc.tasks import linear_net
+from llc.transitions import find_in_curve
+
+GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
+
+
+def columns(name):
+    with (GALLERY / name).open() as file:
+        rows = list(csv.DictReader(file))
+    return {key: np.array([float(row[key]) for row in rows]) for key in ("step", "llc", "mcse")}
+
+
+def table(name):
+    """The rows of a page's tables, cell by cell."""
+    lines = (GALLERY / name).read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+
+
+def number(cell):
+    return float(re.match(r"-?[\d.]+", cell.replace(",", "")).group())
+
+
+def test_plateaus_of_the_linear_net_are_those_of_its_table():
+    run = columns("linear-net.csv")
+    rows = [row for row in table("linear-net.md") if row[0].isdigit()]
+    assert [int(row[0]) for row in rows] == [0, 1, 2, 3, 4]
+    found = find_in_curve(run["step"], run["llc"], run["mcse"])
+    assert found.verdict == "jumps"
+    assert len(found) == 4
+    for row, plateau in zip(rows, found.plateaus, strict=True):
+        assert number(row[1]) == linear_net.exact_llc(linear_net.WIDTHS, int(row[0]))
+        level, error = map(float, row[2].split(" ± "))
+        assert level == pytest.approx(plateau.llc, abs=plateau.se)
+        assert abs(level - number(row[1])) < 2 * error
+        start, end = map(float, row[3].split(" to "))
+        assert (start, end) == (plateau.start, plateau.end)
+    for row, transition in zip(rows, found, strict=False):
+        assert number(row[5]) == pytest.approx(transition.jump, abs=transition.jump_se)
+
+
+def test_every_page_is_in_the_index_and_has_a_small_figure():
+    index = (GALLERY / "index.md").read_text()
+    pages = {page.stem for page in GALLERY.glob("*.md")} - {"index"}
+    assert len(pages) >= 2
+    for page in pages:
+        assert f"\n{page}\n" in index
+        assert f"({page}.md)" in index
+        assert f"]({page}.png)" in (GALLERY / f"{page}.md").read_text()
+        assert (GALLERY / f"{page}.png").stat().st_size < 150_000
