@@ -38,13 +38,16 @@ def remember(
     checkpoints: Sequence[str | Path],
     arguments: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a run folder is made of."""
+    """Write what a run folder is made of, unless it says so already."""
     record = {
         "task": _whole(task),
         "checkpoints": [str(Path(place).absolute()) for place in checkpoints],
         "arguments": dict(arguments or {}),
     }
-    write_whole(folder / FILE, json.dumps(record, indent=1).encode())
+    content = json.dumps(record, indent=1).encode()
+    path = folder / FILE
+    if not path.is_file() or path.read_bytes() != content:
+        write_whole(path, content)
 
 
 def recall(folder: Path) -> Command | None:
