@@ -1,6 +1,6 @@
 """``command.json``: what a run folder was made of, so that later commands need not be told again.
 
-It names the task and the checkpoints, with whole paths; ``run.json`` holds fingerprints of both,
+It names the task and the checkpoints, with whole paths where they lie elsewhere; ``run.json`` holds fingerprints of both,
 from which neither could be found again.
 """
 
@@ -41,7 +41,7 @@ def remember(
     """Write what a run folder is made of, unless it says so already."""
     record = {
         "task": _whole(task),
-        "checkpoints": [str(Path(place).absolute()) for place in checkpoints],
+        "checkpoints": [_inside(folder, Path(place)) for place in checkpoints],
         "arguments": dict(arguments or {}),
     }
     content = json.dumps(record, indent=1).encode()
@@ -54,10 +54,16 @@ def recall(folder: Path) -> Command | None:
     """Read it; None where there is none, or it cannot be read."""
     try:
         found = json.loads((folder / FILE).read_text())
-        places = tuple(str(place) for place in found["checkpoints"])
+        places = tuple(str(folder / place) for place in found["checkpoints"])
         return Command(str(found["task"]), places, dict(found["arguments"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def _inside(folder: Path, place: Path) -> str:
+    """Name what lies in the run folder from there, so that both can be moved; else by its path."""
+    place, folder = place.absolute(), folder.absolute()
+    return str(place.relative_to(folder) if place.is_relative_to(folder) else place)
 
 
 def _whole(task: str) -> str:
