@@ -1,7 +1,7 @@
 """``command.json``: what a run folder was made of, so that later commands need not be told again.
 
-It names the task and the checkpoints, with whole paths where they lie elsewhere; ``run.json`` holds fingerprints of both,
-from which neither could be found again.
+It names the task and the checkpoints, with whole paths where they lie elsewhere; ``run.json`` holds
+fingerprints of both, from which neither could be found again.
 """
 
 import json
