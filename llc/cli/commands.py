@@ -1,7 +1,7 @@
 """``command.json``: what a run folder was made of, so that later commands need not be told again.
 
-It names the task and the checkpoints, with whole paths; ``run.json`` holds fingerprints of both,
-from which neither could be found again.
+It names the task and the checkpoints, with whole paths where they lie elsewhere; ``run.json`` holds
+fingerprints of both, from which neither could be found again.
 """
 
 import json
@@ -38,23 +38,32 @@ def remember(
     checkpoints: Sequence[str | Path],
     arguments: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what a run folder is made of."""
+    """Write what a run folder is made of, unless it says so already."""
     record = {
         "task": _whole(task),
-        "checkpoints": [str(Path(place).absolute()) for place in checkpoints],
+        "checkpoints": [_inside(folder, Path(place)) for place in checkpoints],
         "arguments": dict(arguments or {}),
     }
-    write_whole(folder / FILE, json.dumps(record, indent=1).encode())
+    content = json.dumps(record, indent=1).encode()
+    path = folder / FILE
+    if not path.is_file() or path.read_bytes() != content:
+        write_whole(path, content)
 
 
 def recall(folder: Path) -> Command | None:
     """Read it; None where there is none, or it cannot be read."""
     try:
         found = json.loads((folder / FILE).read_text())
-        places = tuple(str(place) for place in found["checkpoints"])
+        places = tuple(str(folder / place) for place in found["checkpoints"])
         return Command(str(found["task"]), places, dict(found["arguments"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def _inside(folder: Path, place: Path) -> str:
+    """Name what lies in the run folder from there, so that both can be moved; else by its path."""
+    place, folder = place.absolute(), folder.absolute()
+    return str(place.relative_to(folder) if place.is_relative_to(folder) else place)
 
 
 def _whole(task: str) -> str:
