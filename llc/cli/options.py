@@ -59,9 +59,8 @@ class Sampling:
     """What every command that samples by settings takes."""
 
     task: str
-    """What returns an llc.Task: file.py:function, module:function, or one that is built in
-    (modular-addition, modular-addition-transformer, linear-net, superposition,
-    in-context-regression)."""
+    """What returns an llc.Task: file.py:function, module:function, or a
+    built-in name such as modular-addition."""
     settings: OptionalFile = None
     """Settings as rlct calibrate --out wrote them; flags given beside them win."""
     preset: OptionalText = None
@@ -345,9 +344,8 @@ class Scale:
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
     """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
     task: str
-    """What returns an llc.Task: file.py:function, module:function, or one that is built in
-    (modular-addition, modular-addition-transformer, linear-net, superposition,
-    in-context-regression)."""
+    """What returns an llc.Task: file.py:function, module:function, or a
+    built-in name such as modular-addition."""
     gammas: OptionalText = None
     """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
     n_beta: OptionalFloat = None

@@ -42,15 +42,14 @@ def _spans(of: dict[str, Any]) -> dict[str, Any]:
     column = lambda key: [of["trace"][name][key][i] for name in able for i in late[name]]
     by_setting = of["settings"].values()
     keys = list(next(iter(by_setting)))
-    norm = [of["matched"][name]["norm"]["transitions"] for name in able]
     return {
         "setting_keys": keys,
         "setting_saturation": {k: span([v for r in by_setting for v in r[k]["saturation"]])
                                for k in keys},
         "setting_failed": {k: sum(r[k]["verdict"].count("fail") for r in by_setting)
                            for k in keys},
-        "matched_verdicts": [found["verdict"] for found in norm],
-        "matched_found": [len(found["found"]) for found in norm],
+        "equal_norm": {run: _greatest(kinds["norm"]["transitions"])
+                       for run, kinds in of["matched"].items()},
         "understood_barriers": span([claims["outside"]["rows"][n]["memorised"] for n in able]),
         "planted_rise": span([row["llc"][-1] - row["llc"][0] for row in planted]),
         "planting_counts": next(iter(planted))["planted"],
@@ -64,6 +63,15 @@ def _spans(of: dict[str, Any]) -> dict[str, Any]:
         "null_over": span([n / x for n, x in zip(column("null"), column("llc"), strict=True)]),
         "recipe_loss": span(of["recipe"]["sampled_loss"]),
     }  # fmt: skip
+
+
+def _greatest(transitions: dict[str, Any]) -> dict[str, Any]:
+    found, evidence = transitions["found"], transitions["evidence"]
+    return {
+        "ahead": evidence["jumps"] - max(evidence["smooth"], evidence["constant"]),
+        "greatest": max(found, key=lambda one: abs(one[3])) if found else None,
+        "others": max(len(found) - 1, 0),
+    }
 
 
 def write() -> None:

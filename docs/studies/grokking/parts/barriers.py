@@ -33,7 +33,7 @@ def compute(work: Path, workers: int) -> dict[str, Any]:
 
 
 def _within(work: Path, name: str) -> dict[str, Any]:
-    """To the last checkpoint, straight; and between neighbours since memorising."""
+    """To the last checkpoint, and between neighbours since memorising."""
     task = common.task_of(name)
     low, _ = common.window(name)
     have = np.array(common.steps())
@@ -41,6 +41,7 @@ def _within(work: Path, name: str) -> dict[str, Any]:
     last = common.weights_at(work, name, common.STEPS)
     own = [barrier(task, common.weights_at(work, name, s), last) for s in picks]
     late = have[have >= low]
+    bent = curve(task, common.weights_at(work, name, int(low)), last)
     near = [
         barrier(task, common.weights_at(work, name, a), common.weights_at(work, name, b), 11)
         for a, b in pairwise(late)
@@ -48,6 +49,7 @@ def _within(work: Path, name: str) -> dict[str, Any]:
     return {
         "step": picks,
         "height": [b.height for b in own],
+        "curve": bent.height,
         "neighbours": {
             "step": late[1:],
             "height": [b.height for b in near],

@@ -89,11 +89,11 @@ def lowest() -> dict[str, Any]:
 
 
 def outside() -> dict[str, Any]:
-    """The barrier on the straight way to the last network.
+    """The barrier on the way to the last network.
 
-    Supported where in every network the barrier after memorising is above .1 nats, and falls below
-    .01 for good not earlier than at 50 % of held-out pairs right; refuted where it is below .01
-    from memorising on.
+    Supported where in every network the barrier after memorising is above .1 nats on the straight
+    line, falls below .01 for good not earlier than at 50 % of held-out pairs right, and no curve
+    goes round it (above .01 too); refuted where the straight one is below .01 from memorising on.
     """
     found, trained = common.kept("barriers")["runs"], common.kept("train")
     rows = {}
@@ -105,16 +105,19 @@ def outside() -> dict[str, Any]:
         rows[name] = {
             "memorised": float(height[np.abs(steps - low).argmin()]),
             "gone": float(steps[steps > above[-1]][0]) if len(above) else float(steps[0]),
-            "half": half, "grokked": trained[name]["grokked"],
+            "half": half, "grokked": trained[name]["grokked"], "curve": run["curve"],
         }  # fmt: skip
     asked = [rows[n] for n in common.understood()]
     return {
         "rows": rows,
         "verdict": verdict(
-            [r["memorised"] > 0.1 and r["gone"] >= r["half"] for r in asked],
-            [r["gone"] <= 3000 for r in asked],
+            [r["memorised"] > 0.1 and r["gone"] >= r["half"] and r["curve"] > SMALL
+             for r in asked],
+            [r["memorised"] < SMALL for r in asked],
         ),
-    }
+        "on_lines": all(r["memorised"] > 0.1 and r["gone"] >= r["half"] for r in asked),
+        "curve": max(r["curve"] for r in asked),
+    }  # fmt: skip
 
 
 def circuitry() -> dict[str, Any]:
