@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from llc.task import Task
     from llc.trajectory import Trajectory, trace
     from llc.trajectory.basins import Barrier, Basins, Similarity, barrier, basins, similarity
+    from llc.trajectory.circuits import Circuits, circuits
     from llc.trajectory.symmetries import (
         Directions,
         Invariance,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Barrier": "llc.trajectory.basins",
     "Basins": "llc.trajectory.basins",
+    "Circuits": "llc.trajectory.circuits",
     "Curvature": "llc.estimation",
     "Directions": "llc.trajectory.symmetries",
     "Estimate": "llc.estimation",
@@ -76,6 +78,7 @@ _HOMES = {
     "bracket": "llc.companions",
     "calibrate": "llc.calibration",
     "check_symmetries": "llc.trajectory.symmetries",
+    "circuits": "llc.trajectory.circuits",
     "count_directions": "llc.trajectory.symmetries",
     "curvature": "llc.companions",
     "estimate": "llc.estimator",
@@ -97,6 +100,7 @@ _HOMES = {
 __all__ = [
     "Barrier",
     "Basins",
+    "Circuits",
     "Curvature",
     "Directions",
     "Estimate",
@@ -125,6 +129,7 @@ __all__ = [
     "bracket",
     "calibrate",
     "check_symmetries",
+    "circuits",
     "count_directions",
     "curvature",
     "estimate",

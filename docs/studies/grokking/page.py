@@ -48,6 +48,7 @@ def _spans(of: dict[str, Any]) -> dict[str, Any]:
                                for k in keys},
         "setting_failed": {k: sum(r[k]["verdict"].count("fail") for r in by_setting)
                            for k in keys},
+        "ablated": [row for run, found in of["mixtures"].items() for row in _ablated(run, found)],
         "equal_norm": {run: _greatest(kinds["norm"]["transitions"])
                        for run, kinds in of["matched"].items()},
         "understood_barriers": span([claims["outside"]["rows"][n]["memorised"] for n in able]),
@@ -63,6 +64,17 @@ def _spans(of: dict[str, Any]) -> dict[str, Any]:
         "null_over": span([n / x for n, x in zip(column("null"), column("llc"), strict=True)]),
         "recipe_loss": span(of["recipe"]["sampled_loss"]),
     }  # fmt: skip
+
+
+def _ablated(run: str, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the networks half-way through grokking: whole, restricted, excluded."""
+    table = found["ablated"]
+    keys = ("network", "train_loss", "test_accuracy", "llc", "mcse")
+    return [
+        {"run": run, "step": step, **{key: table[key][i] for key in keys}}
+        for i, step in enumerate(table["of_step"])
+        if step == found["middle"]
+    ]
 
 
 def _greatest(transitions: dict[str, Any]) -> dict[str, Any]:
