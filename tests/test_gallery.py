@@ -56,3 +56,25 @@ def test_every_page_is_in_the_index_and_has_a_small_figure():
         assert f"({page}.md)" in index
         assert f"]({page}.png)" in (GALLERY / f"{page}.md").read_text()
         assert (GALLERY / f"{page}.png").stat().st_size < 150_000
+
+
+def test_numbers_of_the_transformer_are_those_of_its_table():
+    with (GALLERY / "in-context-regression.csv").open() as file:
+        run = {int(row["step"]): row for row in csv.DictReader(file)}
+    rows = [row for row in table("in-context-regression.md") if row[0].isdigit()]
+    assert len(rows) == 10
+    for step, llc, null, ratio, loss, first, last in rows:
+        measured = run[int(step)]
+        for cell, name, error in ((llc, "llc", "mcse"), (null, "null", "null_se")):
+            value, spread = map(float, cell.split(" ± "))
+            assert value == pytest.approx(float(measured[name]), abs=0.51 * 10 ** -places(cell))
+            assert spread == pytest.approx(float(measured[error]), abs=0.51 * 10 ** -places(cell))
+        assert float(ratio) == pytest.approx(float(measured["saturation"]), abs=0.006)
+        assert float(loss) == pytest.approx(float(measured["train_loss"]), abs=0.0006)
+        assert float(first) == pytest.approx(float(measured["loss_at_1"]), abs=0.006)
+        assert float(last) == pytest.approx(float(measured["loss_at_8"]), abs=0.006)
+
+
+def places(cell):
+    """Decimal places of the error in a cell such as 3.93 ± 0.16."""
+    return len(cell.rpartition(".")[2]) if "." in cell else 0

@@ -46,9 +46,9 @@ def stages(
     headline = getattr(transitions, "headline", "")
     lines = f" Green lines: transitions; {headline}." if transitions else ""
     caption = (
-        f"{result.name}: losses, LLC with 90 % intervals and smooth curve, and slope in ln step "
-        "with two standard deviations. Shaded: where it rises (red) or falls (blue) by more than "
-        f"those, and where it does neither (grey).{lines} {settings_line(result)}."
+        f"{result.name}: losses, LLC with 90 % intervals and smooth curve, and its slope in ln "
+        "step with two standard deviations. Shaded: where it rises (orange) or falls (blue) by "
+        f"more than those, and where it does neither (grey).{lines} {settings_line(result)}."
     )
     with sheet(PAGE, 5.4, caption) as figure:
         axes = figure.subplots(3, 1, sharex=True, height_ratios=[1, 1.3, 0.8])
