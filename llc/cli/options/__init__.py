@@ -1,0 +1,48 @@
+"""Every flag of every command, as frozen dataclasses; names are those of the Python API."""
+
+from typing import Annotated
+
+import tyro
+
+from llc.cli.options.estimates import Calibrate, Estimate, Scale, Symmetries
+from llc.cli.options.results import Demo, Plot, Report, Transitions, Validate
+from llc.cli.options.sampling import Sampled, Sampling
+from llc.cli.options.training import Basins, Fourier, Mix, Plant, Trace, Variants
+
+__all__ = [
+    "Basins",
+    "Calibrate",
+    "Command",
+    "Demo",
+    "Estimate",
+    "Fourier",
+    "Mix",
+    "Plant",
+    "Plot",
+    "Report",
+    "Sampled",
+    "Sampling",
+    "Scale",
+    "Symmetries",
+    "Trace",
+    "Transitions",
+    "Validate",
+    "Variants",
+]
+
+Command = (
+    Annotated[Estimate, tyro.conf.subcommand("estimate")]
+    | Annotated[Basins, tyro.conf.subcommand("basins")]
+    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Fourier, tyro.conf.subcommand("fourier")]
+    | Annotated[Mix, tyro.conf.subcommand("mix")]
+    | Annotated[Plant, tyro.conf.subcommand("plant")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Scale, tyro.conf.subcommand("scale")]
+    | Annotated[Symmetries, tyro.conf.subcommand("symmetries")]
+    | Annotated[Trace, tyro.conf.subcommand("trace")]
+    | Annotated[Transitions, tyro.conf.subcommand("transitions")]
+    | Annotated[Validate, tyro.conf.subcommand("validate")]
+)

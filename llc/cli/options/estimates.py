@@ -1,0 +1,119 @@
+"""Flags of the commands that look at one checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from llc.cli.options.sampling import (
+    OptionalFloat,
+    OptionalFloats,
+    OptionalInt,
+    OptionalPath,
+    OptionalPlace,
+    OptionalText,
+    Sampled,
+)
+
+__all__ = ["Calibrate", "Estimate", "Scale", "Symmetries"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate(Sampled):
+    """Estimate the local learning coefficient of one checkpoint.
+
+    Prints the LLC with its error bar, diagnostics, settings and a verdict in words.
+    """
+
+    audit: bool = False
+    """Estimate again at half the step, for twice the gradients: what the step adds to the LLC."""
+    strict: bool = False
+    """Exit with 1 if the verdict is fail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(Sampled):
+    """Choose settings for a checkpoint, each with its reason, and say what they cost.
+
+    A pilot at the chosen gamma settles step size, burn-in and draws; rlct estimate then samples by
+    the file of settings unchanged, at this checkpoint or at others. Short runs on a grid around
+    them (--sweep) show what the LLC depends on.
+    """
+
+    out: OptionalPlace = None
+    """File for the settings (JSON); with --sweep a folder, where finished cells are reused."""
+    sweep: bool = False
+    """Also run the grid; its sampler is sgld unless one is named."""
+    step_sizes: OptionalFloats = None
+    """Step sizes of the grid; half-decades around the chosen one if left out."""
+    gammas: OptionalFloats = None
+    """Gammas of the grid; half-decades around the chosen one if left out."""
+    n_betas: OptionalFloats = None
+    """Values of n_beta of the grid; half-decades around the chosen one if left out."""
+    cell_budget: OptionalInt = None
+    """Most gradient evaluations of a cell, all chains together; 2000 a chain if left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Symmetries(Sampled):
+    """Move a checkpoint by its known symmetries, and look what outputs, loss and LLC do.
+
+    Prints a table of every kind of move, and how many of the flat directions are symmetries. They
+    are the task's own, or those that can be read off a chain of layers.
+    """
+
+    strength: float = 0.693
+    """Of continuous moves: ln of the largest factor of a rescaling; ln 2 unless given."""
+    no_llc: bool = False
+    """Compare outputs and loss alone."""
+    no_count: bool = False
+    """Leave the flat directions uncounted, which takes minutes for thousands of parameters."""
+    strict: bool = False
+    """Exit with 1 if a symmetry does not hold."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Measure the effective dimension against gamma for one checkpoint, in one annealed run.
+
+    Prints the LLC at every gamma with error bar, controls and verdict, and the plateaus.
+    """
+
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
+    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
+    task: str
+    """What returns an llc.Task: file.py:function, module:function, or a
+    built-in name such as modular-addition."""
+    gammas: OptionalText = None
+    """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
+    n_beta: OptionalFloat = None
+    """Number of examples times inverse temperature; n/ln n if left out."""
+    chains: int = 4
+    """Chains, all started at the checkpoint."""
+    precision: float = 0.05
+    """Relative half-width of the 95 % interval to reach at each gamma."""
+    budget: OptionalInt = None
+    """Most gradient evaluations of the whole curve (100,000 a chain if left out)."""
+    batch_size: OptionalInt = None
+    """Examples a gradient; all up to 4096, else 512, if left out."""
+    seed: int = 0
+    """Seeds every random stream."""
+    behavioural: bool = False
+    """Measure towards the checkpoint's own outputs, which makes it a minimum."""
+    control_variate: bool = False
+    """Correct each minibatch's gradient by its error at the checkpoint; twice the gradients."""
+    device: OptionalText = None
+    """Where to compute, cpu or cuda; the model's own if left out."""
+    compile: Literal["auto", "off", "trace", "inductor"] = "auto"
+    """How steps are run; changes speed, and numbers by no more than rounding."""
+    memory: OptionalFloat = None
+    """GiB that chains may take; 80 % of what is free if left out."""
+    autocast: bool = False
+    """Evaluate the model in bfloat16 where torch's autocast does."""
+    out: OptionalPath = None
+    """Folder for table, JSON and figure."""
+    json: bool = False
+    """Print JSON instead of the table."""
+    debug: bool = False
+    """Show the traceback of an error."""
