@@ -16,6 +16,7 @@ from llc.task import Task
 from llc.trajectory.basins import Basins, basins
 from llc.trajectory.basins.survey import Progress
 from llc.trajectory.disk import writable
+from llc.trajectory.sources import paths_of
 
 if TYPE_CHECKING:
     from llc.cli.options import Basins as Options
@@ -64,6 +65,7 @@ def run(options: "Options") -> int:
 
 def _out(options: "Options", folder: Path) -> Path:
     if options.out is None and not folder.is_dir():
+        paths_of(options.run)  # which says so if there is nothing
         raise InputError(f"{options.run} is no folder: say as --out where results go")
     out = folder if options.out is None else options.out
     if out.exists() and not out.is_dir():
