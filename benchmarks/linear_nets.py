@@ -32,11 +32,12 @@ Result (tests running beside some of it, which touches nothing but seconds):
     1K, reduced       1.6%   8.2%   +0.1%          97%          0  99.4%     10,360
     1K, exact         1.5%  17.0%   -0.1%          91%          0  98.8%     10,360
     10K, reduced      2.8%  15.2%   -0.6%          89%          0  98.8%     10,760
+    10K, exact       12.1%  84.8%   +6.7%          45%          0  86.5%     10,760
 
 Published: median under-estimate about 18 %, 32 % within 10 %, 6.7 % without a number. All of ours
 are called fail: chains are far from equilibrium after 10,000 gradients (virial .2 in the one
 looked at). With 413,360 gradients the first network of 1K, reduced, is at -5.0 %, the second at
-+2.5 %, still short of equilibrium. Not run: 10K exact, 100K, 1M.
++2.5 %, still short of equilibrium. Not run: 1M.
 """
 
 import argparse

@@ -108,6 +108,7 @@ def test_from_a_plain_training_script_to_an_estimate(folder):
     assert all(settings[name] is not None for name in ("n_beta", "step_size", "draws", "burn_in"))
     # The same from Python, which the settings must suffice to repeat.
     sys.path.insert(0, str(folder))
+    sys.modules.pop("my_task", None)  # another test's file of the same name
     import my_task
 
     task = my_task.task().at(llc.load_weights("step_300.pt"))

@@ -203,7 +203,8 @@ def facts(**changed):
               0.0, 0.0, 0.1, 100.0, 1.0, 0.1, 0.0, 0.5, 1e3, 1.0]  # fmt: skip
     fine = dict(zip(names.split(), values, strict=True))
     words = {"chain_virials": "1.0", "where": "", "step_advice": "leave step_size out"}
-    return {"chains": 4, "stiffness_aim": 1.0, **fine, **words, **changed}
+    asked = {"half_width": 0.02, "precision": 0.05}
+    return {"chains": 4, "stiffness_aim": 1.0, **fine, **asked, **words, **changed}
 
 
 def test_a_virial_above_1_is_not_called_chains_on_their_way():
