@@ -43,8 +43,8 @@ def sweep(
 ) -> Sweep:
     """Estimate λ̂ = nβ(E[L] − L(w*)) by short runs on a grid of step size × γ × nβ.
 
-    An axis left out holds half-decades around the chosen value: c·10^(k/2) with |k| ≤ 2 for step
-    size and γ, |k| ≤ 1 for nβ; what is chosen is what `llc.calibrate` freezes. All cells share
+    An axis left out holds half-decades around the chosen value: c·10^(k/2) with k = −2 … 2 for step
+    size and γ, k = −1 … 1 for nβ; what is chosen is what `llc.calibrate` freezes. All cells share
     seed, noise and batches. A cell runs until ±10 % (or ``precision``, if coarser) or until its
     budget ends, which its verdict then says; ``draws`` and ``burn_in``, if given, are its length.
 

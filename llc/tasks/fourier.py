@@ -139,7 +139,7 @@ def measure(
 
 
 def gini(values: Tensor) -> float:
-    """Return the Gini coefficient Σ_ij |x_i − x_j| / (2 n Σ x) of non-negative values."""
+    """Return the Gini coefficient ``Σ_ij |x_i − x_j| / (2 n Σ x)`` of non-negative values."""
     ordered = values.double().sort().values
     if ordered.sum() == 0:
         return 0.0

@@ -61,7 +61,7 @@ def quadratic(eigenvalues: Sequence[float]) -> Truth:
 
 
 def powers(exponents: Sequence[int], coefficients: Sequence[float] | None = None) -> Truth:
-    """K = Σ c_i |w_i|^{p_i} in separate variables: λ = Σ 1/p_i, m = 1.
+    """K = ``Σ c_i |w_i|^{p_i}`` in separate variables: λ = Σ 1/p_i, m = 1.
 
     Raises:
         InputError: exponents below 2, or coefficients that are not positive, one for each.
@@ -87,11 +87,11 @@ def norm_power(dimension: int, half_power: int) -> Truth:
 
 
 def monomial(half_powers: Sequence[int], prior_powers: Sequence[int] | None = None) -> Truth:
-    """K = Π w_i^{2k_i} under the prior Π|w_i|^{h_i}: λ = min (h_i + 1)/(2k_i), m its multiplicity.
+    """K = Π w_i^{2k_i} under the prior ``Π|w_i|^{h_i}``: λ = min (h_i + 1)/(2k_i).
 
     A prior with powers is absorbed by the substitution v_i = w_i^{h_i + 1}: the task and B are
-    those of Π|v_i|^{2k_i/(h_i + 1)} in the variables v, where the prior is flat and localisation
-    acts.
+    those of ``Π|v_i|^{2k_i/(h_i + 1)}`` in the variables v, where the prior is flat and
+    localisation acts.
 
     Raises:
         InputError: powers that are no whole numbers, or all k_i zero; when the task is asked for, a

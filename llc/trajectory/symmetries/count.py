@@ -35,8 +35,8 @@ class Directions:
             over classes; None where it was not measured.
         smallest: smallest singular value of J that was counted, relative to the largest.
         largest_zero: largest that was not, relative to the largest; 0 where none was left.
-        leak: largest |J·t|, relative to the largest singular value, of unit vectors t in the span:
-            rounding where the tangents are flat.
+        leak: largest ``|J·t|``, relative to the largest singular value, of unit vectors t in the
+            span: rounding where the tangents are flat.
         dropped: tangents that move weights that are not sampled (frozen, or buffers).
     """
 

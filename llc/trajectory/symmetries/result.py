@@ -40,7 +40,7 @@ class Invariance:
         mcse: its standard error.
         status: of its verdict; empty where it was not estimated.
         z: (after − before)/√(mcse² + mcse²), of independent noise.
-        price: what the move's stretch may change λ̂ by at this γ, |dλ̂/d ln γ|·2·stretch to first
+        price: what the move's stretch may change λ̂ by at this γ, ``|dλ̂/d ln γ|``·2·stretch to first
             order; 0 for an isometry.
     """
 
