@@ -43,8 +43,9 @@ def calibrate(
 
     With ``freeze`` a pilot at the chosen γ also settles step size, burn-in and draws. Let it end
     with m draws a chain, Monte-Carlo standard error s and size a, the larger of ``|λ̂|`` and half
-    the standard deviation of nβ(L − L*): the precision p (relative half-width of the 95 % interval) then takes 1.5·m·(2s/(p·a))² draws,
-    or more where the virial would not be known to ±5 %.
+    the standard deviation of nβ(L − L*): the precision p (relative half-width of the 95 %
+    interval) then takes 1.5·m·(2s/(p·a))² draws, or more where the virial would not be known to
+    ±5 %.
     Friction is no setting: each run chooses its own.
 
     Args:
