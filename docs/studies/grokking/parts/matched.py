@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 
 import llc
+from llc.planting import of_entropy, of_norm, output_entropy, weight_norm
 from llc.settings import Settings
 from llc.tasks import modular_addition
 from parts import common
@@ -64,37 +64,9 @@ def _steps(name: str, count: int) -> list[int]:
 
 def _matched(task: llc.Task, kind: str, weights: dict, last: dict) -> dict:
     if kind == "norm":
-        return _of_norm(weights, _norm(last))
-    return _of_entropy(task, weights, _entropy(task, last))
+        return of_norm(weights, weight_norm(last))
+    return of_entropy(task, weights, output_entropy(task, last), ["unembedding.weight"])
 
 
 def _model_norm(model: torch.nn.Module) -> float:
-    return _norm(dict(model.named_parameters()))
-
-
-def _norm(weights: dict) -> float:
-    return float(sum(w.detach().double().square().sum() for w in weights.values()) ** 0.5)
-
-
-def _of_norm(weights: dict, norm: float) -> dict:
-    factor = norm / _norm(weights)
-    return {name: value * factor for name, value in weights.items()}
-
-
-@torch.no_grad()
-def _entropy(task: llc.Task, weights: dict) -> float:
-    logits = task.at(weights).model(task.data[0]).double()
-    return float(torch.distributions.Categorical(logits=logits).entropy().mean())
-
-
-def _of_entropy(task: llc.Task, weights: dict, entropy: float) -> dict:
-    """Scale the unembedding, which scales the logits; entropy falls as they grow."""
-
-    def excess(log_factor: float) -> float:
-        return _entropy(task, _scaled(weights, float(np.exp(log_factor)))) - entropy
-
-    return _scaled(weights, float(np.exp(brentq(excess, -6, 6, xtol=1e-6))))
-
-
-def _scaled(weights: dict, factor: float) -> dict:
-    return {**weights, "unembedding.weight": weights["unembedding.weight"] * factor}
+    return weight_norm(dict(model.named_parameters()))
