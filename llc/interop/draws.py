@@ -85,9 +85,9 @@ class TokenDraws:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Identifiers of the observables."""
-        found = (str(name) for name in self.tree.dataset.data_vars)
-        return tuple(n[5:] for n in found if n.startswith("loss_"))
+        """Identifiers of the observables, in the order they were given."""
+        found = self.tree.attrs["metadata"]["config"].get("observables", ())
+        return tuple(str(each["obs_id"]) for each in found)
 
     def losses(self, name: str) -> Array:
         """Return an observable's losses, ``(chain, draw, sequence, token)``, kept chains only."""
