@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llc import plot, symmetry, truths
+    from llc import interop, plot, symmetry, truths
     from llc.audit import StepAudit, audit_step
     from llc.calibration import calibrate
     from llc.checkpoints import load_weights
@@ -134,6 +134,7 @@ __all__ = [
     "curvature",
     "estimate",
     "find_transitions",
+    "interop",
     "interpolants",
     "load_weights",
     "plant",
@@ -154,7 +155,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("plot", "symmetry", "truths"):
+    if name in ("interop", "plot", "symmetry", "truths"):
         return importlib.import_module(f"llc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'llc' has no attribute {name!r}")

@@ -1,10 +1,12 @@
-"""Files that are either whole or absent, whatever happens to the process."""
+"""Files and folders that are either whole or absent, whatever happens to the process."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["write_folder", "write_whole"]
 
 
 def write_whole(path: Path, content: bytes, *, new: bool = False) -> None:
@@ -27,6 +29,22 @@ def write_whole(path: Path, content: bytes, *, new: bool = False) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Let a function write a folder under a temporary name, and rename it into its place.
+
+    What stood there goes only when the new one is whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        write(temporary / "new")
+        if path.exists():
+            os.replace(path, temporary / "old")
+        os.replace(temporary / "new", path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put_first(temporary: str, path: Path) -> None:

@@ -7,17 +7,21 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from llc.diagnostics import Array
 from llc.errors import InputError
+from llc.estimation.datatree import datatree
 from llc.estimation.errors import ErrorBudget, error_budget
 from llc.estimation.verdict import Reason, Verdict
 from llc.files import write_whole
 from llc.settings import Settings
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["TRACES", "Estimate", "rounded"]
 
@@ -178,6 +182,16 @@ class Estimate:
         write_whole(path.with_suffix(".npz"), buffer.getvalue())
         write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
         return path
+
+    def to_datatree(self) -> "xr.DataTree":
+        """Return draws and controls as ArviZ takes them: an xarray DataTree.
+
+        Group ``posterior`` holds ``llc``, nβ(L(w) − L(w*)) with dimensions (chain, draw), so that
+        ArviZ's summary of it repeats ``llc``, ``ess`` and ``rhat``; ``sample_stats`` holds the
+        virial, ``warmup_posterior`` the burn-in, ``diverged`` the chains that are left out.
+        `llc.interop.from_datatree` makes an `Estimate` of it again.
+        """
+        return datatree(self.to_dict(), {name: getattr(self, name) for name in TRACES})
 
     @classmethod
     def load(cls, path: str | Path) -> "Estimate":

@@ -5,7 +5,7 @@ from typing import Annotated
 import tyro
 
 from llc.cli.options.estimates import Calibrate, Estimate, Scale, Symmetries
-from llc.cli.options.results import Demo, Plot, Report, Transitions, Validate
+from llc.cli.options.results import Demo, Export, Plot, Report, Transitions, Validate
 from llc.cli.options.sampling import Sampled, Sampling
 from llc.cli.options.training import Basins, Fourier, Mix, Plant, Trace, Variants
 
@@ -15,6 +15,7 @@ __all__ = [
     "Command",
     "Demo",
     "Estimate",
+    "Export",
     "Fourier",
     "Mix",
     "Plant",
@@ -35,6 +36,7 @@ Command = (
     | Annotated[Basins, tyro.conf.subcommand("basins")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Fourier, tyro.conf.subcommand("fourier")]
     | Annotated[Mix, tyro.conf.subcommand("mix")]
     | Annotated[Plant, tyro.conf.subcommand("plant")]

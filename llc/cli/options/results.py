@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from llc.cli.options.sampling import OptionalInt, OptionalPath, Sampler
+from llc.cli.options.sampling import OptionalInt, OptionalPath, OptionalPlace, Sampler
 
-__all__ = ["Demo", "Plot", "Report", "Transitions", "Validate"]
+__all__ = ["Demo", "Export", "Plot", "Report", "Transitions", "Validate"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,24 @@ class Plot:
     """Checkpoint of --figure chains; the last if left out."""
     x: str = "planted"
     """Number of --figure against: planted, mixing_weight, or a column of trajectory.csv."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a run for other programs: draws, controls and numbers of every checkpoint.
+
+    netcdf and zarr hold an xarray DataTree as ArviZ reads it, csv one row a checkpoint, devinterp a
+    Zarr folder a checkpoint that devinterp 2 reads as its own.
+    """
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Run folder, as rlct trace or a demo wrote it."""
+    format: Literal["netcdf", "zarr", "csv", "devinterp"]
+    """What to write; netcdf takes h5netcdf, of the extra arviz."""
+    out: OptionalPlace = None
+    """File or folder; in RUN/export if left out. An older one is replaced."""
     debug: bool = False
     """Show the traceback of an error."""
 
