@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from llc.fluctuation import Fluctuation, singular_fluctuation
     from llc.maps import ScaleMap, scale_map
     from llc.planting import Variant, interpolants, plant, relabel, splice
+    from llc.refined import DataRefined, Refined, data_refined, refine
     from llc.report import write_report
     from llc.scale import ScaleCurve, scale_curve
     from llc.settings import Settings
@@ -51,6 +52,7 @@ _HOMES = {
     "Basins": "llc.trajectory.basins",
     "Circuits": "llc.trajectory.circuits",
     "Curvature": "llc.estimation",
+    "DataRefined": "llc.refined",
     "Directions": "llc.trajectory.symmetries",
     "Estimate": "llc.estimation",
     "Execution": "llc.execution",
@@ -58,6 +60,7 @@ _HOMES = {
     "InputError": "llc.errors",
     "Invariance": "llc.trajectory.symmetries",
     "Reason": "llc.estimation",
+    "Refined": "llc.refined",
     "ScaleCurve": "llc.scale",
     "ScaleMap": "llc.maps",
     "Settings": "llc.settings",
@@ -81,11 +84,13 @@ _HOMES = {
     "circuits": "llc.trajectory.circuits",
     "count_directions": "llc.trajectory.symmetries",
     "curvature": "llc.companions",
+    "data_refined": "llc.refined",
     "estimate": "llc.estimator",
     "find_transitions": "llc.transitions",
     "interpolants": "llc.planting",
     "load_weights": "llc.checkpoints",
     "plant": "llc.planting",
+    "refine": "llc.refined",
     "relabel": "llc.planting",
     "scale_curve": "llc.scale",
     "scale_map": "llc.maps",
@@ -102,6 +107,7 @@ __all__ = [
     "Basins",
     "Circuits",
     "Curvature",
+    "DataRefined",
     "Directions",
     "Estimate",
     "Execution",
@@ -109,6 +115,7 @@ __all__ = [
     "InputError",
     "Invariance",
     "Reason",
+    "Refined",
     "ScaleCurve",
     "ScaleMap",
     "Settings",
@@ -132,6 +139,7 @@ __all__ = [
     "circuits",
     "count_directions",
     "curvature",
+    "data_refined",
     "estimate",
     "find_transitions",
     "interop",
@@ -139,6 +147,7 @@ __all__ = [
     "load_weights",
     "plant",
     "plot",
+    "refine",
     "relabel",
     "scale_curve",
     "scale_map",

@@ -163,7 +163,9 @@ def audit_step(
         else nullcontext(progress or _silent) as report,
     ):
         begun = (execution or Execution()).begun()
-        surface = LossSurface(task, behavioural=settings.behavioural, execution=begun)
+        surface = LossSurface(
+            task, behavioural=settings.behavioural, execution=begun, only=settings.only
+        )
         _check_same(estimate, surface)
         half, _ = measure(surface, _halved(settings), report)
     # A thermostat's heat, of unknown size, is of first order in the step, and larger than its bias.

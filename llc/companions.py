@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from llc.estimation.products import MATRICES, Products
 from llc.estimation.ranks import rank_at_minimum, rank_of_outputs
 from llc.execution import Execution
 from llc.isolation import undisturbed
+from llc.parts import as_strings
 from llc.task import Task
 
 __all__ = ["bracket", "curvature"]
@@ -43,6 +44,7 @@ def curvature(
     steps: int = 64,
     exact: bool | None = None,
     tolerance: float | None = None,
+    only: str | Sequence[str] | Mapping[str, Tensor | None] | None = None,
     behavioural: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
@@ -71,6 +73,7 @@ def curvature(
         exact: form the matrix, for D products of D² numbers; up to 2,000 parameters unless given.
         tolerance: below it an eigenvalue counts as zero in the rank; what rounding of weights and
             computation may leave of a zero unless given.
+        only: the part of the weights that counts, as `llc.estimate`.
         behavioural: replace the targets by the model's own outputs at w*, which makes the Hessian
             the Gauss–Newton matrix (for cross-entropy the Fisher information).
         seed: seeds the probes; the process's own generators are left alone.
@@ -89,7 +92,7 @@ def curvature(
     chosen = _matrix(matrix, task)
     execution = Execution(device, "off", memory)
     with undisturbed():
-        objective, own = precise_objective(task, behavioural, execution)
+        objective, own = precise_objective(task, behavioural, execution, as_strings(only))
         size = objective.layout.total
         exact = size <= FORMED if exact is None else exact
         if exact and size > MOST_FORMED:

@@ -1,7 +1,7 @@
 """The one call: a model at its checkpoint in, an `Estimate` out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ from llc.estimation.assembly import assemble, gradient_shift
 from llc.estimation.estimate import Estimate
 from llc.execution import Execution
 from llc.isolation import undisturbed
+from llc.parts import as_strings
 from llc.posterior import Posterior
 from llc.progress import Bar
 from llc.sampling.chains import Report
@@ -47,6 +48,7 @@ def estimate(
     batch_size: int | None = None,
     precision: float = 0.05,
     budget: int | None = None,
+    only: str | Sequence[str] | Mapping[str, Tensor | None] | None = None,
     behavioural: bool = False,
     control_variate: bool = False,
     seed: int = 0,
@@ -81,6 +83,10 @@ def estimate(
         precision: relative half-width of the 95 % interval to reach (where the LLC is nearer to
             zero than half the standard deviation of nβ(L − L*), relative to that).
         budget: most gradient evaluations, all chains together; 100,000 a chain unless given.
+        only: the part of the weights that is sampled, the rest staying at w*: names, patterns or
+            slices of parameters, heads, or a dictionary of boolean masks, see `llc.parts`. What
+            comes out is the weight-refined LLC (Wang, Hoogland, van Wingerden, Furman & Murfet
+            2024, arXiv 2410.02984).
         behavioural: measure towards the model's own outputs at w*, which makes w* a minimum.
         control_variate: correct each minibatch's gradient by what the same batch errs by at w*,
             for twice the gradients.
@@ -105,7 +111,7 @@ def estimate(
     task = Task.of(model, data, loss, batch_loss, potential)
     settings = Settings(
         n_beta, gamma, sampler, step_size, chains, draws, burn_in, batch_size, precision, budget,
-        behavioural, control_variate, seed,
+        behavioural, control_variate, seed, as_strings(only),
     )  # fmt: skip
     execution = Execution(device, compile, memory, autocast, seconds)
     return estimate_task(task, settings, execution=execution, progress=progress)
@@ -125,7 +131,9 @@ def estimate_task(
         Bar(task.label) if progress is True else nullcontext(progress or _silent) as report,
     ):
         begun = (execution or Execution()).begun()
-        surface = LossSurface(task, behavioural=settings.behavioural, execution=begun)
+        surface = LossSurface(
+            task, behavioural=settings.behavioural, execution=begun, only=settings.only
+        )
         chosen, spent, _ = resolve(surface, settings, report)
         found, _ = measure(surface, chosen, report, spent=spent)
     return replace(found, seconds=time.perf_counter() - started)
@@ -191,7 +199,9 @@ def estimate_stack(
     started = time.perf_counter()
     with undisturbed():
         surfaces = [
-            LossSurface(task, behavioural=settings.behavioural, execution=execution)
+            LossSurface(
+                task, behavioural=settings.behavioural, execution=execution, only=settings.only
+            )
             for task in tasks
         ]
         why_not = why_not_stacked(surfaces)

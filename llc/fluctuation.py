@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from llc import diagnostics
@@ -16,10 +15,8 @@ from llc.estimation import Estimate
 from llc.estimation.estimate import rounded
 from llc.estimator import measure
 from llc.execution import Execution
+from llc.following import choose_examples, follow_losses
 from llc.isolation import undisturbed
-from llc.params import stream_seed
-from llc.sampling.chains import advance
-from llc.sampling.walk import Start
 from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
@@ -101,7 +98,9 @@ def singular_fluctuation(
     wanted = replace(settings or Settings(), **given)
     with undisturbed():
         begun = (execution or Execution()).begun()
-        surface = LossSurface(task, behavioural=wanted.behavioural, execution=begun)
+        surface = LossSurface(
+            task, behavioural=wanted.behavioural, execution=begun, only=wanted.only
+        )
         if surface.size is None or not surface.tabulated:
             raise InputError(
                 "the singular fluctuation needs a loss with one value per example: give "
@@ -111,8 +110,11 @@ def singular_fluctuation(
         estimate, start = measure(surface, chosen, _silent, spent=spent)
         if len(estimate.diverged) == chosen.chains:
             raise InputError(f"nothing to measure: {estimate.verdict.sentences[0]}")
-        which = _choose(surface.size, examples, chosen.seed)
-        losses = _follow(surface, start, estimate, which, looks)
+        which = choose_examples(surface.size, examples, chosen.seed)
+        losses = follow_losses(
+            lambda displacement: surface.losses(displacement, which),
+            start, estimate, len(which), looks,
+        )  # fmt: skip
     n_beta, size = chosen.n_beta or 0.0, surface.size
     variance, error = _functional_variance(losses, size)
     half_beta = n_beta / size / 2
@@ -129,33 +131,6 @@ def singular_fluctuation(
 
 def _silent(*_: object) -> None:
     pass
-
-
-def _choose(size: int, examples: int, seed: int) -> Tensor:
-    if size <= examples:
-        return torch.arange(size)
-    generator = torch.Generator().manual_seed(stream_seed(seed, "examples", 0))
-    return torch.randperm(size, generator=generator)[:examples].sort().values
-
-
-def _follow(
-    surface: LossSurface, start: Start, estimate: Estimate, which: Tensor, looks: int
-) -> Tensor:
-    """Go on from where the chains are; losses of examples, ``(chains, looks, examples)``."""
-    chains = len(start.state.displacement)
-    kept = [c for c in range(chains) if c not in estimate.diverged]
-    apart = max(1, math.ceil(estimate.trace[kept].size / estimate.ess))
-    kernel = start.stepper.kernel(start.tuning, chains)
-    state = start.state
-    found = torch.empty((len(kept), looks, len(which)), dtype=torch.float64)
-    for look in range(looks):
-        state, _ = advance(kernel, state, start.streams, apart)
-        for row, chain in enumerate(kept):
-            found[row, look] = surface.losses(state.displacement[chain], which)
-    stayed = found.isfinite().all(2).all(1)
-    if not stayed.any():
-        raise InputError("all chains left for infinity while examples were followed: raise gamma")
-    return found[stayed]
 
 
 def _functional_variance(losses: Tensor, size: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from llc.diagnostics import Array
 from llc.errors import InputError
 from llc.files import write_whole
 from llc.isolation import undisturbed
+from llc.parts import as_strings
 from llc.scale import ScaleCurve, default_gammas, scale_curve
 from llc.settings import Settings
 from llc.surface import LossSurface
@@ -105,8 +106,13 @@ def scale_map(
         with undisturbed():
             middle = task.at(items[len(items) // 2].read()[0])
             behavioural = bool(given.get("behavioural", False))
-            gammas = default_gammas(LossSurface(middle, behavioural=behavioural))
+            only = as_strings(given.get("only"))
+            gammas = default_gammas(LossSurface(middle, behavioural=behavioural, only=only))
     given = {**given, "gammas": tuple(gammas)}
+    if given.get("only") is None:
+        given.pop("only", None)
+    else:
+        given["only"] = as_strings(given["only"])
     key = fingerprint_task(task) + json.dumps(given, sort_keys=True)
     place = None if out is None else Path(out) / FOLDER
     curves: dict[int, ScaleCurve] = {}

@@ -5,7 +5,7 @@ What a user can get wrong about a model or loss is found here, before any sampli
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch.utils._pytree import tree_map
 from llc import losses
 from llc.data import number_of_examples, padded, repeated, take
 from llc.errors import InputError
-from llc.params import Layout
+from llc.params import Layout, PartialLayout
+from llc.parts import restrict
 from llc.task import Task
 
 __all__ = ["Baseline", "Objective", "one_attention_path"]
@@ -47,6 +48,7 @@ class Objective:
         behavioural: replace the targets by the model's own outputs at w*.
         device: where to compute; None keeps the model's own.
         autocast: run the model in bfloat16 where torch's autocast does.
+        only: the part of the weights that is sampled, see `llc.parts`; the rest stays at w*.
 
     Attributes:
         module: the whole loss as a module, weights at w*.
@@ -71,6 +73,7 @@ class Objective:
         behavioural: bool = False,
         device: torch.device | str | None = None,
         autocast: bool = False,
+        only: Sequence[str] | None = None,
     ) -> None:
         model = copy.deepcopy(task.model).eval()
         trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
@@ -80,6 +83,7 @@ class Objective:
                 "sample; set requires_grad=True on the parameters whose LLC you want"
             )
         _check_kind(model, trainable)
+        masks = {} if only is None else restrict(model, task.symmetries, only)
         self.device = _usable(device or next(iter(trainable.values())).device)
         model.to(self.device)
         self.autocast = autocast
@@ -95,7 +99,9 @@ class Objective:
         named = self.module.named_parameters()
         params = {k: p.detach() for k, p in named if p.requires_grad}
         _check_finite(params)
-        self.layout = Layout.of(params)
+        partial = any(mask is not None for mask in masks.values())
+        masks = {f"model.{name}": mask for name, mask in masks.items()}
+        self.layout = PartialLayout.of(params, masks) if partial else Layout.of(params)
         self.centre = self.layout.flatten(params)
         self._check_twice()
         self.task_chance = self._chance()

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Layout", "NoiseStreams", "stream_seed"]
+__all__ = ["Layout", "NoiseStreams", "PartialLayout", "stream_seed"]
 
 BLOCK = 65_536
 MOST_ROWS = 32
@@ -76,6 +76,63 @@ class Layout:
                 self.names, pieces, self.shapes, self.dtypes, strict=True
             )
         }
+
+
+@dataclass(frozen=True, eq=False)
+class PartialLayout(Layout):
+    """A layout of chosen entries; the others keep the values they have at w*.
+
+    Attributes:
+        index: of each tensor's chosen entries, counted along its flat values; None for all.
+        rest: the values at w*, flat; None where all are chosen.
+    """
+
+    index: tuple[Tensor | None, ...] = ()
+    rest: tuple[Tensor | None, ...] = ()
+
+    # Two that hold other values fixed are not the same.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    @classmethod
+    def of(
+        cls, params: Mapping[str, Tensor], masks: Mapping[str, Tensor | None] | None = None
+    ) -> "PartialLayout":
+        """Read the layout off named tensors and masks of their shapes, on their device."""
+        whole = Layout.of(params)
+        masks = masks or {}
+        index, rest = [], []
+        for name, tensor in params.items():
+            mask = masks.get(name)
+            chosen = None if mask is None else mask.reshape(-1).nonzero()[:, 0].to(tensor.device)
+            index.append(chosen)
+            rest.append(None if mask is None else tensor.detach().reshape(-1).clone())
+        return cls(whole.names, whole.shapes, whole.dtypes, tuple(index), tuple(rest))
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of chosen entries of each tensor."""
+        pairs = zip(self.index, super().sizes, strict=True)
+        return [size if index is None else len(index) for index, size in pairs]
+
+    def flatten(self, params: Mapping[str, Tensor]) -> Tensor:
+        """Lay the chosen entries of named tensors out as one vector of shape ``(D,)``."""
+        flat = [params[name].detach().reshape(-1).to(self.dtype) for name in self.names]
+        pairs = zip(flat, self.index, strict=True)
+        return torch.cat([piece if index is None else piece[index] for piece, index in pairs])
+
+    def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
+        """Turn a vector of shape ``(D,)`` into whole named tensors (differentiable, vmap-safe)."""
+        found = {}
+        for name, piece, shape, dtype, index, rest in zip(
+            self.names, vector.split(self.sizes), self.shapes, self.dtypes, self.index, self.rest,
+            strict=True,
+        ):  # fmt: skip
+            flat = piece.to(dtype)
+            if index is not None and rest is not None:
+                flat = rest.index_put((index,), flat)
+            found[name] = flat.reshape(shape)
+        return found
 
 
 def stream_seed(seed: int, purpose: str, chain: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from llc import parts
 from llc.errors import InputError
 from llc.files import write_whole
 from llc.presets import PRESETS, WARNING
@@ -51,6 +52,7 @@ class Settings:
         control_variate: correct each minibatch's gradient by what the same batch errs by at w*,
             for twice the gradients.
         seed: seeds every random stream.
+        only: the part of the weights that is sampled, see `llc.parts`; None for all of them.
         reasons: for settings that were chosen, why.
     """
 
@@ -67,6 +69,7 @@ class Settings:
     behavioural: bool = False
     control_variate: bool = False
     seed: int = 0
+    only: tuple[str, ...] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +82,7 @@ class Settings:
             self._check(name, at_least=1, whole=True)
         for name in ("burn_in", "seed"):
             self._check(name, at_least=0, whole=True)
+        object.__setattr__(self, "only", parts.as_strings(self.only))
 
     def _check(self, name: str, **bounds: Any) -> None:
         """Refuse a value out of its range; keep the rest as Python's own int or float."""
@@ -91,7 +95,8 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
-        return {**asdict(self), "reasons": dict(self.reasons)}
+        only = None if self.only is None else list(self.only)
+        return {**asdict(self), "only": only, "reasons": dict(self.reasons)}
 
     def to_json(self) -> str:
         """Return the settings as JSON text; `from_json` reads it back."""
@@ -172,9 +177,10 @@ class Settings:
     def __str__(self) -> str:
         lines = []
         for f in fields(self):
-            if f.name == "reasons":
-                continue
             value = getattr(self, f.name)
+            if f.name == "reasons" or (f.name == "only" and value is None):
+                continue
+            value = parts.shown(value) if f.name == "only" else value
             shown = "auto" if value is None else f"{value:.6g}" if _is_real(value) else str(value)
             why = self.reasons.get(f.name)
             lines.append(f"{f.name:<12} {shown}" + (f"  ({why})" if why else ""))

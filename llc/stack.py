@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map
 
 from llc.compiled import Compiled
+from llc.params import PartialLayout
 from llc.surface import LossSurface
 
 __all__ = ["StackedSurface", "why_not_stacked"]
@@ -26,13 +27,17 @@ def why_not_stacked(surfaces: Sequence[LossSurface]) -> str | None:
     first = surfaces[0]
     if not all(s.vectorised for s in surfaces):
         return "the model cannot be vectorised over chains"
+    if isinstance(first.layout, PartialLayout):
+        return "only= holds single entries of their tensors fixed, at each checkpoint's own values"
     if any(s.layout != first.layout or s.size != first.size for s in surfaces):
         return "checkpoints differ in their weights' shapes or in their data"
     if any(s.tabulated != first.tabulated for s in surfaces):
         return "checkpoints differ in whether their losses can be tabulated"
     buffers = [list(s.buffers()) for s in surfaces]
     if not all(len(b) == len(buffers[0]) and all(map(torch.equal, b, buffers[0])) for b in buffers):
-        return "checkpoints differ in their buffers, as batch norm's statistics"
+        return (
+            "checkpoints differ in their buffers, as batch norm's statistics, or in frozen weights"
+        )
     return None
 
 

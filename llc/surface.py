@@ -7,6 +7,7 @@ are tabulated once, so that pairing is free; otherwise the batch is evaluated at
 
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ class LossSurface:
             minimum: cross-entropy becomes KL(softmax f(w*) ‖ softmax f(w)), mean square the
             squared distance of outputs.
         execution: where and how to compute.
+        only: the part of the weights that is sampled, see `llc.parts`; the rest stays at w*.
 
     Attributes:
         layout: how D sampled weights lie in one vector.
@@ -78,6 +80,7 @@ class LossSurface:
         *,
         behavioural: bool = False,
         execution: Execution | None = None,
+        only: Sequence[str] | None = None,
     ) -> None:
         self.execution = execution or Execution()
         self._objective = Objective(
@@ -85,6 +88,7 @@ class LossSurface:
             behavioural=behavioural,
             device=self.execution.device,
             autocast=self.execution.autocast,
+            only=only,
         )
         self.layout = self._objective.layout
         self.centre = self._objective.centre

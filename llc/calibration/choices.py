@@ -79,7 +79,9 @@ def resolve_task(
 ) -> Resolved:
     """Fill in what is open for one task; as `calibrate`, with what it took."""
     with undisturbed():
-        surface = LossSurface(task, behavioural=settings.behavioural, execution=execution)
+        surface = LossSurface(
+            task, behavioural=settings.behavioural, execution=execution, only=settings.only
+        )
         return resolve(surface, settings, report)
 
 

@@ -80,7 +80,9 @@ def freeze_task(
         InputError: as `calibrate`.
     """
     with undisturbed():
-        surface = LossSurface(task, behavioural=settings.behavioural, execution=execution)
+        surface = LossSurface(
+            task, behavioural=settings.behavioural, execution=execution, only=settings.only
+        )
         return _freeze(surface, settings, report or (lambda *_: None))
 
 

@@ -60,6 +60,8 @@ def explained(chosen: Settings, asked: Settings) -> Settings:
     for f in fields(Settings):
         if f.name in reasons or f.name == "reasons":
             continue
+        if f.name == "only" and chosen.only is None:
+            continue  # which is not printed either
         default = None if f.default is MISSING else f.default
         given = getattr(asked, f.name) != default
         reasons[f.name] = "as given" if given else DEFAULTS.get(f.name, "default")

@@ -10,6 +10,7 @@ from llc.cli.choices import execution_of, settings_of
 from llc.cli.tasks import load_task
 from llc.estimation.estimate import rounded
 from llc.estimator import estimate_task
+from llc.parts import shown
 
 if TYPE_CHECKING:
     from llc.cli.options import Estimate as Options
@@ -61,6 +62,7 @@ def table(result: "Estimate", name: str) -> str:
         ("sampler", f"{s.sampler}, step size {s.step_size:.3g}{_extra(result)}"),
         ("chains", f"{s.chains} × ({s.burn_in} burn-in + {s.draws} draws), seed {s.seed}"),
         ("batch", f"{s.batch_size or 'all data'}{', behavioural loss' if s.behavioural else ''}"),
+        *([] if s.only is None else [("only", shown(s.only))]),
         ("run", result.execution),
         ("cost", f"{result.gradient_evaluations:,} gradients, {result.seconds:.1f} s"),
         ("verdict", result.verdict.status),

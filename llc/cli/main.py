@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 COMMANDS = (
     "estimate", "basins", "calibrate", "demo", "export", "fourier", "mix", "plant", "plot",
-    "report", "scale", "symmetries", "trace", "transitions", "validate",
+    "refine", "report", "scale", "symmetries", "trace", "transitions", "validate",
 )  # fmt: skip
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 

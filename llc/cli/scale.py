@@ -31,6 +31,7 @@ def run(options: "Options") -> int:
         precision=options.precision,
         budget=options.budget,
         batch_size=options.batch_size,
+        only=options.only,
         behavioural=options.behavioural,
         control_variate=options.control_variate,
         seed=options.seed,

@@ -28,8 +28,8 @@ from llc.trajectory.disk import writable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from llc.cli.options import Refine, Variants
     from llc.cli.options import Trace as Options
-    from llc.cli.options import Variants
     from llc.trajectory import Point
 
 __all__ = ["run", "workers_of"]
@@ -89,7 +89,7 @@ def _map_scales(options: "Options", result: Trajectory, workers: int) -> ScaleMa
     given = {
         name: getattr(s, name)
         for name in ("n_beta", "chains", "precision", "budget", "batch_size", "behavioural",
-                     "control_variate", "seed")
+                     "control_variate", "seed", "only")
     }  # fmt: skip
     context = multiprocessing.get_context("spawn")
     with (
@@ -117,7 +117,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return int(found.group(1)), int(found.group(2))
 
 
-def workers_of(options: "Options | Variants") -> int:
+def workers_of(options: "Options | Refine | Variants") -> int:
     """Return the number of processes: as asked, or one a core on a CPU."""
     if options.workers is not None:
         return options.workers

@@ -1,6 +1,7 @@
 """The loss in double precision, where the model runs in it."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,7 @@ __all__ = ["precise_objective"]
 
 
 def precise_objective(
-    task: Task, behavioural: bool, execution: Execution
+    task: Task, behavioural: bool, execution: Execution, only: Sequence[str] | None = None
 ) -> tuple[Objective, torch.dtype]:
     """Return the loss in double precision where the model runs in it; and the weights' own dtype.
 
@@ -25,10 +26,10 @@ def precise_objective(
     given = [p.dtype for p in task.model.parameters() if p.requires_grad]
     own = min(given, key=lambda dtype: dtype.itemsize, default=torch.float32)
     device = execution.device or next(iter(task.model.parameters()), torch.empty(0)).device
-    wide = _in_double(task, behavioural, device)
+    wide = _in_double(task, behavioural, device, only)
     if wide is not None:
         return wide, own
-    objective = Objective(task, behavioural=behavioural, device=execution.device)
+    objective = Objective(task, behavioural=behavioural, device=execution.device, only=only)
     if objective.is_half:
         raise InputError(
             f"the weights are {own} and the model does not run in float64: write model.float()"
@@ -36,14 +37,16 @@ def precise_objective(
     return objective, own
 
 
-def _in_double(task: Task, behavioural: bool, device: torch.device | str) -> Objective | None:
+def _in_double(
+    task: Task, behavioural: bool, device: torch.device | str, only: Sequence[str] | None
+) -> Objective | None:
     def widen(leaf: Tensor) -> Tensor:
         return leaf.double() if leaf.is_floating_point() else leaf
 
     try:
         data = None if task.data is None else tree_map(widen, task.data)
         wide = replace(task, model=copy.deepcopy(task.model).double(), data=data)
-        return Objective(wide, behavioural=behavioural, device=device)
+        return Objective(wide, behavioural=behavioural, device=device, only=only)
     except (
         Exception
     ):  # constants in float32, a device without doubles, or an error said again below

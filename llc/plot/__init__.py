@@ -6,6 +6,7 @@ from llc.plot.chains import autocorrelation, chains, ranks, traces
 from llc.plot.circuits import circuits
 from llc.plot.figures import save
 from llc.plot.portraits import dimension, portrait, runs
+from llc.plot.refined import refined
 from llc.plot.scale import scale_curve, scale_map
 from llc.plot.stages import stages
 from llc.plot.steps import step_size
@@ -23,6 +24,7 @@ __all__ = [
     "dimension",
     "portrait",
     "ranks",
+    "refined",
     "runs",
     "save",
     "scale_curve",

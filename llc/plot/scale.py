@@ -7,6 +7,7 @@ import numpy as np
 
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
+from llc.parts import shown
 from llc.plot.figures import COLOURS, COLUMN, PAGE, drawn
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def scale_map(result: "ScaleMap", ax: Any = None) -> Any:
     """
     s = result.curves[0].points[0].settings
     loss = ", behavioural loss" if s.behavioural else ""
+    loss += "" if s.only is None else f", only {shown(s.only)} sampled"
     caption = (
         f"{result.name}: effective dimension by training step and γ, one annealed run a "
         f"checkpoint; nβ = {s.n_beta:.4g}, {s.chains} chains, seed {s.seed}{loss}; white: not "
@@ -161,6 +163,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def _caption(curve: "ScaleCurve") -> str:
     s = curve.points[0].settings
     loss = ", behavioural loss" if s.behavioural else ""
+    loss += "" if s.only is None else f", only {shown(s.only)} sampled"
     text = (
         f"{curve.name}: effective dimension against γ; nβ = {s.n_beta:.4g}, "
         f"{curve.points[0].dimension:,} parameters, {s.chains} chains in one annealed run{loss}"

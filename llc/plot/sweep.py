@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc.estimation.estimate import rounded
+from llc.parts import shown
 from llc.plot.figures import sheet
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def _caption(result: "Sweep") -> str:
     length = f"{s.burn_in} + {s.draws} steps" if s.draws else f"at most {s.budget:,} gradients"
     batch = f"batch {s.batch_size}" if s.batch_size else "all data"
     loss = ", behavioural loss" if s.behavioural else ""
+    loss += "" if s.only is None else f", only {shown(s.only)} sampled"
     return (
         f"{result.name}: LLC by step size and γ, a panel for each nβ; {s.chains} chains a cell, "
         f"{length}, {batch}{loss}, seed {s.seed}."

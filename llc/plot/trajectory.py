@@ -7,9 +7,11 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.estimation.estimate import rounded
+from llc.parts import shown
 from llc.plot.figures import COLOURS, CYCLE, PAGE, plain_ticks, sheet, step_axis
 
 if TYPE_CHECKING:
+    from llc.refined import Refined
     from llc.trajectory import Trajectory
     from llc.transitions import Transition
 
@@ -214,10 +216,11 @@ def _first_above(steps: Array, values: Array, level: float) -> float | None:
     return float(steps[reached[0]]) if len(reached) else None
 
 
-def settings_line(result: "Trajectory") -> str:
-    """What a reader needs to get the same numbers, in one line."""
+def settings_line(result: "Trajectory | Refined", *, only: bool = True) -> str:
+    """What a reader needs to get the same numbers, in one line; or but for the part sampled."""
     s = result.settings
     loss = ", behavioural loss" if s.behavioural else ""
+    loss += "" if s.only is None or not only else f", only {shown(s.only)} sampled"
     gamma = "chosen" if s.gamma is None else f"{s.gamma:.4g}"
     n_beta = "n/ln n" if s.n_beta is None else f"{s.n_beta:.4g}"
     return (

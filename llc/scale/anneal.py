@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from llc.calibration import fill, first_gamma
 from llc.errors import InputError
@@ -15,6 +16,7 @@ from llc.estimation import Estimate, Reason
 from llc.estimator import measure
 from llc.execution import Execution
 from llc.isolation import undisturbed
+from llc.parts import as_strings
 from llc.progress import Bar
 from llc.sampling.chains import Report
 from llc.sampling.run import DEFAULT_BUDGET
@@ -42,6 +44,7 @@ def scale_curve(
     precision: float = 0.05,
     budget: int | None = None,
     batch_size: int | None = None,
+    only: str | Sequence[str] | Mapping[str, Tensor | None] | None = None,
     behavioural: bool = False,
     control_variate: bool = False,
     seed: int = 0,
@@ -70,6 +73,7 @@ def scale_curve(
         budget: most gradient evaluations of the whole curve, all chains together; 100,000 a chain
             unless given.
         batch_size: examples a gradient; all up to 4096, else from 512 on, unless given.
+        only: the part of the weights that is sampled, as `llc.estimate`.
         behavioural: measure towards the model's own outputs at w*, which makes w* a minimum.
         control_variate: correct each minibatch's gradient by what the same batch errs by at w*.
         seed: seeds every random stream; the process's own generators are left alone.
@@ -96,6 +100,7 @@ def scale_curve(
     settings = Settings(
         n_beta=n_beta, chains=chains, batch_size=batch_size, precision=precision, budget=budget,
         behavioural=behavioural, control_variate=control_variate, seed=seed,
+        only=as_strings(only),
     )  # fmt: skip
     execution = Execution(device, compile, memory, autocast)
     started = time.perf_counter()
@@ -103,7 +108,9 @@ def scale_curve(
         undisturbed(),
         Bar(task.label) if progress is True else nullcontext(progress or _silent) as report,
     ):
-        surface = LossSurface(task, behavioural=behavioural, execution=execution)
+        surface = LossSurface(
+            task, behavioural=behavioural, execution=execution, only=settings.only
+        )
         settings = fill(settings, surface.size)
         asked = asked or default_gammas(surface)
         points, stopped = _anneal(surface, settings, asked, report)

@@ -67,6 +67,8 @@ def fingerprint_values(values: Any) -> str:
 def _settings_key(settings: Settings) -> str:
     values = settings.to_dict()
     values.pop("reasons")
+    if values["only"] is None:
+        values.pop("only")  # so that estimates made before there were parts are found again
     return json.dumps(values, sort_keys=True)
 
 

@@ -75,7 +75,7 @@ def measure_readings(
     if n_eff:
         measured = curvature(
             task, n_beta=settings.n_beta, gamma=settings.gamma, seed=settings.seed,
-            behavioural=settings.behavioural, device=device,
+            behavioural=settings.behavioural, device=device, only=settings.only,
         )  # fmt: skip
         found["n_eff"], found["n_eff_se"] = measured.effective_dimension()
     return found

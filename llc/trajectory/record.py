@@ -154,7 +154,8 @@ def _head(feed: Iterator[Item | None]) -> tuple[list[Item], Iterator[Item | None
 
 
 def _values(settings: Settings) -> dict[str, Any]:
-    return {f.name: getattr(settings, f.name) for f in fields(Settings) if f.name != "reasons"}
+    values = settings.to_dict()
+    return {f.name: values[f.name] for f in fields(Settings) if f.name != "reasons"}
 
 
 def _word(value: Any) -> str:

@@ -7,7 +7,7 @@ import tyro
 from llc.cli.options.estimates import Calibrate, Estimate, Scale, Symmetries
 from llc.cli.options.results import Demo, Export, Plot, Report, Transitions, Validate
 from llc.cli.options.sampling import Sampled, Sampling
-from llc.cli.options.training import Basins, Fourier, Mix, Plant, Trace, Variants
+from llc.cli.options.training import Basins, Fourier, Mix, Plant, Refine, Trace, Variants
 
 __all__ = [
     "Basins",
@@ -20,6 +20,7 @@ __all__ = [
     "Mix",
     "Plant",
     "Plot",
+    "Refine",
     "Report",
     "Sampled",
     "Sampling",
@@ -41,6 +42,7 @@ Command = (
     | Annotated[Mix, tyro.conf.subcommand("mix")]
     | Annotated[Plant, tyro.conf.subcommand("plant")]
     | Annotated[Plot, tyro.conf.subcommand("plot")]
+    | Annotated[Refine, tyro.conf.subcommand("refine")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Scale, tyro.conf.subcommand("scale")]
     | Annotated[Symmetries, tyro.conf.subcommand("symmetries")]

@@ -13,6 +13,7 @@ from llc.cli.options.sampling import (
     OptionalPath,
     OptionalPlace,
     OptionalText,
+    OptionalTexts,
     Sampled,
 )
 
@@ -99,6 +100,8 @@ class Scale:
     """Examples a gradient; all up to 4096, else 512, if left out."""
     seed: int = 0
     """Seeds every random stream."""
+    only: OptionalTexts = None
+    """Sample these parameters alone: names, patterns in quotes, slices, heads[0]; after CKPT."""
     behavioural: bool = False
     """Measure towards the checkpoint's own outputs, which makes it a minimum."""
     control_variate: bool = False

@@ -85,6 +85,8 @@ class Sampling:
     """Seeds every random stream; 0 if left out."""
     sampler: OptionalSampler = None
     """Sampler; auto, which is kinetic Langevin, if left out."""
+    only: OptionalTexts = None
+    """Sample these parameters alone: names, patterns in quotes, slices, heads[0]; after CKPT."""
     behavioural: bool = False
     """Measure towards the checkpoint's own outputs, which makes it a minimum."""
     control_variate: bool = False

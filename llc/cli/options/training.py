@@ -17,7 +17,7 @@ from llc.cli.options.sampling import (
     Sampling,
 )
 
-__all__ = ["Basins", "Fourier", "Mix", "Plant", "Trace", "Variants"]
+__all__ = ["Basins", "Fourier", "Mix", "Plant", "Refine", "Trace", "Variants"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,26 @@ class Trace(Sampling):
     """Measure the curvature's effective dimension too; some hundred passes over the data."""
     scales: bool = False
     """Measure the whole scale curve at every checkpoint too, for a map of step and gamma."""
+    strict: bool = False
+    """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refine(Sampling):
+    """Estimate the LLC of each part of a network over training: heads, layers, any weights.
+
+    Only the part's weights are sampled, the rest stays as saved; one n_beta and one gamma serve
+    all parts. Prints a table of parts by steps; a killed run goes on where it was.
+    """
+
+    checkpoints: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="CKPTS")]
+    """A folder, files, or a pattern in quotes such as 'run/step_*.pt'."""
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    """Folder for a run folder of each part, table and figure; what is finished there is reused."""
+    parts: OptionalTexts = None
+    """Words as after --only, NAME=WORD+WORD, or all; heads and layers if left out; after CKPTS."""
+    workers: OptionalInt = None
+    """Processes, one thread each; one a core, eight at most, on a CPU, if left out."""
     strict: bool = False
     """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
 
