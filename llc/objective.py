@@ -139,10 +139,10 @@ class Objective:
         if self.data is None:
             return 0.0, ""
         found = [(repeated(self.data), "examples are one and the same")]
-        if self._loss is not None and self._loss.name in ("cross_entropy", "mse"):
+        if self._loss is not None and losses.is_known(self._loss):
             # Of other losses nobody knows whether they mask.
             inputs, targets = self.data
-            whole = self._loss.name == "cross_entropy" and not targets.is_floating_point()
+            whole = self._loss.name != "mse" and not targets.is_floating_point()
             masked = whole and bool((targets == losses.IGNORED).any())
             if targets.shape == inputs.shape and not masked:
                 found.append((padded(inputs), "tokens are one and the same at sequences' ends"))
