@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from llc.errors import InputError
 
-__all__ = ["IGNORED", "Loss", "is_known", "over_kept", "own_outputs", "resolve"]
+__all__ = ["IGNORED", "Loss", "is_known", "over_kept", "own_outputs", "resolve", "towards_own"]
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 IGNORED = -100
@@ -105,18 +105,23 @@ def own_outputs(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, L
     is one over the positions kept, as in `over_kept`.
     """
     assert loss.targets_from is not None
+    reference, towards = loss.targets_from(outputs), towards_own(loss, targets)
+    if towards.name.startswith("kl") and not targets.is_floating_point():
+        # Not only where there are any: looking would be a wait for the device at every batch.
+        reference = reference.masked_fill((targets == IGNORED).unsqueeze(1), NEVER)
+    return reference, towards
+
+
+def towards_own(loss: Loss, targets: Tensor) -> Loss:
+    """Return the loss towards a checkpoint's own outputs, a mean over positions kept."""
     assert loss.behavioural is not None
-    reference, towards = loss.targets_from(outputs), loss.behavioural
-    if towards not in (KL, KL_BY_EXAMPLE) or targets.is_floating_point():
-        return reference, towards
-    ignored = targets == IGNORED
-    kept = 1 - ignored.double().mean().item()
+    towards = loss.behavioural
+    if towards is not KL or targets.is_floating_point():
+        return towards
+    kept = (targets != IGNORED).double().mean().item()
     if kept == 1:
-        return reference, towards
-    reference = reference.masked_fill(ignored.unsqueeze(1), NEVER)
-    if towards is KL_BY_EXAMPLE:
-        return reference, towards
-    return reference, replace(towards, function=lambda o, r: _kl_to_reference(o, r) / kept)
+        return towards
+    return replace(towards, function=lambda o, r: _kl_to_reference(o, r) / kept)
 
 
 def is_known(loss: Loss) -> bool:

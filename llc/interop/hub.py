@@ -55,7 +55,10 @@ def is_saved(folder: Path) -> bool:
 
 def split(place: str) -> tuple[str, str | None]:
     """Take ``hf:NAME@REVISION`` apart; the revision is None where there is none."""
-    name, at, revision = place.removeprefix(PREFIX).partition("@")
+    place = place.removeprefix(PREFIX)
+    if place and Path(place).is_dir():
+        return place, None
+    name, at, revision = place.rpartition("@") if "@" in place else (place, "", "")
     if not name or (at and not revision):
         raise InputError(
             f"{place!r} names no model, expected hf:NAME, hf:NAME@REVISION or hf:FOLDER"
@@ -72,6 +75,8 @@ def expand(place: str) -> list[str]:
     Raises:
         InputError: a brace without its other, or nothing between two commas.
     """
+    if Path(place.removeprefix(PREFIX)).is_dir():
+        return [place]
     parts = re.split(r"\{([^{}]*)\}", place)
     if any("{" in part or "}" in part for part in parts):
         raise InputError(f"{place!r} has a brace too many, expected hf:NAME@step{{0,1,2}}")
