@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from llc.errors import InputError
 
-__all__ = ["IGNORED", "Loss", "is_known", "over_kept", "own_outputs", "resolve", "towards_own"]
+__all__ = [
+    "IGNORED",
+    "Loss",
+    "is_known",
+    "over_kept",
+    "own_outputs",
+    "own_targets",
+    "resolve",
+    "towards_own",
+]
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 IGNORED = -100
@@ -104,12 +113,17 @@ def own_outputs(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, L
     nothing, e^−10000 = 0 for every class, so that they add neither loss nor gradient, and the mean
     is one over the positions kept, as in `over_kept`.
     """
+    return own_targets(loss, outputs, targets), towards_own(loss, targets)
+
+
+def own_targets(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return a checkpoint's own outputs as targets, certain of nothing where these are ignored."""
     assert loss.targets_from is not None
-    reference, towards = loss.targets_from(outputs), towards_own(loss, targets)
-    if towards.name.startswith("kl") and not targets.is_floating_point():
-        # Not only where there are any: looking would be a wait for the device at every batch.
+    reference = loss.targets_from(outputs)
+    if loss.behavioural in (KL, KL_BY_EXAMPLE) and not targets.is_floating_point():
+        # Not only where there are any: a look would keep chains from running side by side.
         reference = reference.masked_fill((targets == IGNORED).unsqueeze(1), NEVER)
-    return reference, towards
+    return reference
 
 
 def towards_own(loss: Loss, targets: Tensor) -> Loss:

@@ -242,7 +242,7 @@ class Objective:
             ),
         ):
             outputs = self.module.model(inputs)
-        return inputs, losses.own_outputs(self._own, outputs, targets)[0]
+        return inputs, losses.own_targets(self._own, outputs, targets)
 
     @torch.no_grad()
     def _chance(self) -> float | None:

@@ -115,7 +115,7 @@ def test_own_outputs_too_many_to_keep(loss, monkeypatch):
     anew = LossSurface(given, behavioural=True)
     assert anew._objective.data[1].shape == targets.shape
     assert kept._objective.data[1].shape == (40, 2, 2)
-    assert anew.vectorised
+    assert anew.vectorised, anew.why_not_vectorised
     delta = 0.3 * torch.randn(2, kept.layout.total, generator=torch.Generator().manual_seed(3))
     for index in (None, torch.arange(20).reshape(2, 10)):
         for got, expected in zip(
