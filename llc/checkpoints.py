@@ -11,7 +11,7 @@ from llc import formats
 from llc.errors import InputError
 from llc.files import write_whole
 from llc.formats import SUFFIXES, WRAPPERS
-from llc.interop import hub
+from llc.language import hub
 
 __all__ = [
     "SUFFIXES",

@@ -12,7 +12,7 @@ from llc import plot
 from llc.cli.commands import Command, recall
 from llc.cli.tasks import load_task
 from llc.errors import InputError
-from llc.interop import hub
+from llc.language import hub
 from llc.task import Task
 from llc.trajectory.basins import Basins, basins
 from llc.trajectory.basins.survey import Progress

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llc.files import write_whole
-from llc.interop import hub
+from llc.language import hub
 
 __all__ = ["Command", "recall", "remember"]
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from llc.errors import InputError
-from llc.interop import hub
+from llc.language import hub
 from llc.task import Task
 from llc.tasks import BUILTIN, builtin
 
@@ -80,12 +80,12 @@ def load_task(name: str, arguments: Mapping[str, Any] | None = None) -> Task:
 
 
 def _language_model(name: str, arguments: Mapping[str, Any]) -> Task:
-    from llc.interop import huggingface
+    from llc.language import huggingface
 
     if "data" not in arguments:
         raise InputError(
             f"--task {name} is a language model, which needs data: write a file.py:function that "
-            "returns llc.interop.huggingface.task(name, data)"
+            "returns llc.language.huggingface.task(name, data)"
         )
     return huggingface.task(name, **arguments)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from llc.checkpoints import SUFFIXES, Checkpoint, read_checkpoint, read_metadata
 from llc.errors import InputError
 from llc.formats import is_model_folder
-from llc.interop import hub
+from llc.language import hub
 
 __all__ = ["Item", "Source", "as_items", "is_lazy", "items_of_paths", "paths_of"]
 

@@ -14,7 +14,7 @@ from tiny import refusal, rlct
 
 import llc
 from llc.execution import Execution
-from llc.interop import hub, huggingface
+from llc.language import hub, huggingface
 from llc.objective import Objective
 from llc.surface import LossSurface
 

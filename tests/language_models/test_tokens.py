@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny import refusal
 
-from llc.interop import tokens
-from llc.interop.tokens import IGNORED, read
+from llc.language import tokens
+from llc.language.tokens import IGNORED, read
 
 
 def letters(text):

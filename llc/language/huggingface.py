@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from llc.errors import InputError
-from llc.interop import hub, tokens
+from llc.language import hub, tokens
 from llc.task import Task
 
 __all__ = ["WEIGHTINGS", "LanguageModel", "task"]
@@ -71,14 +71,14 @@ def task(
             module that maps ids to logits, from transformers, TransformerLens or one's own. Half
             precision is raised to float32 in a copy: a step of a sampler is far below the rounding
             of bfloat16. ``autocast`` computes in bfloat16 all the same.
-        data: anything that `llc.interop.tokens.read` takes.
+        data: anything that `llc.language.tokens.read` takes.
         revision: branch, tag or commit; of a folder, the folder inside it.
         weighting: ``"token"`` or ``"sequence"``.
         labels: shape of the ids, -100 where a token is not to be predicted; the ids themselves
             unless given.
         attention_mask: shape of the ids, 0 at padding, which then has no label.
         tokenizer: for text; the model's own unless given.
-        length: see `llc.interop.tokens.read`, as for ``field``, ``padded`` and ``limit``.
+        length: see `llc.language.tokens.read`, as for ``field``, ``padded`` and ``limit``.
         field: entry or column of the text.
         padded: one document a sequence, instead of joined ones.
         limit: most sequences.

@@ -1,1 +1,0 @@
-"""Other libraries' models, data and results; each library is imported only when used."""
