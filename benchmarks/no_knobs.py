@@ -19,7 +19,8 @@ size: no grid, no check, no proof. The cheapest is kept.
 Machine: 2 cores of an AMD EPYC, torch 2.13 CPU
 Date: 2026-11-23
 Command: python benchmarks/no_knobs.py (stopped after 50 minutes, in the grid of the convolutional
-net); python benchmarks/no_knobs.py --only 8 --only 7, and --only 6; the machine was busy with other work
+net); python benchmarks/no_knobs.py --only 8 --only 7, and --only 6; the machine was busy
+with other work
 Result:
 
     case                              D gamma     ours         verdict expert agree ratio    γ grid
