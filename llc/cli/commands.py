@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from llc.files import write_whole
-from llc.language import hub
 
 __all__ = ["Command", "recall", "remember"]
 
@@ -42,10 +41,7 @@ def remember(
     """Write what a run folder is made of, unless it says so already."""
     record = {
         "task": _whole(task),
-        "checkpoints": [
-            _named(str(place)) if hub.is_named(place) else _inside(folder, Path(place))
-            for place in checkpoints
-        ],
+        "checkpoints": [_inside(folder, Path(place)) for place in checkpoints],
         "arguments": dict(arguments or {}),
     }
     content = json.dumps(record, indent=1).encode()
@@ -58,9 +54,7 @@ def recall(folder: Path) -> Command | None:
     """Read it; None where there is none, or it cannot be read."""
     try:
         found = json.loads((folder / FILE).read_text())
-        places = tuple(
-            place if hub.is_named(place) else str(folder / place) for place in found["checkpoints"]
-        )
+        places = tuple(str(folder / place) for place in found["checkpoints"])
         return Command(str(found["task"]), places, dict(found["arguments"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -73,18 +67,8 @@ def _inside(folder: Path, place: Path) -> str:
 
 
 def _whole(task: str) -> str:
-    """Make a file's path whole; modules, built-in tasks and models of a hub are found by name."""
-    if hub.is_named(task):
-        return _named(task)
+    """Make a file's path whole; modules and built-in tasks are found by name."""
     place, colon, attribute = task.rpartition(":")
     if not colon or not place.endswith(".py"):
         return task
     return f"{Path(place).absolute()}:{attribute}"
-
-
-def _named(place: str) -> str:
-    """Make the path of a model's folder whole; a name of the hub stays as it is."""
-    name, revision = hub.split(place)
-    if Path(name).is_dir():
-        name = str(Path(name).absolute())
-    return f"{hub.PREFIX}{name}" + ("" if revision is None else f"@{revision}")

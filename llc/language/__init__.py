@@ -1,1 +1,0 @@
-"""Language models and their tokens; transformers and datasets are imported only when used."""
