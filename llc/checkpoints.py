@@ -1,18 +1,17 @@
 """Checkpoints on disk: find them, read weights of any common kind, write our own."""
 
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
+from llc import formats
 from llc.errors import InputError
 from llc.files import write_whole
+from llc.formats import SUFFIXES, WRAPPERS
+from llc.language import hub
 
 __all__ = [
     "SUFFIXES",
@@ -24,9 +23,6 @@ __all__ = [
     "read_metadata",
     "save_checkpoint",
 ]
-
-SUFFIXES = (".safetensors", ".pt", ".pth")
-WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,9 @@ def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
         p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")
     )
     if not paths:
-        raise InputError(f"{folder} holds no checkpoint, expected files ending in {_suffixes()}")
+        raise InputError(
+            f"{folder} holds no checkpoint, expected files ending in {', '.join(SUFFIXES)}"
+        )
     found: dict[int, Checkpoint] = {}
     for path in paths:
         numbers = re.findall(r"\d+", path.stem)
@@ -80,17 +78,19 @@ def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from ``.safetensors``, or from ``.pt``/``.pth`` that hold one.
+    """Read a state dict from ``.safetensors``, or from ``.pt``/``.pth``/``.ckpt`` that hold one.
 
-    A training script's dictionary is searched for the one entry that maps names to tensors;
-    prefixes of ``DataParallel`` and ``torch.compile`` are removed. Nothing but tensors and plain
-    values is unpickled.
+    A training script's dictionary, or Lightning's, is searched for the one entry that maps names to
+    tensors; prefixes of ``DataParallel`` and ``torch.compile`` are removed, and the log of ``llc``
+    says so. Nothing but tensors and plain values is unpickled. A folder may hold one model: whole
+    or sharded safetensors, or what ``torch.distributed.checkpoint`` saved. ``hf:NAME@REVISION``
+    names a model of the Hugging Face hub, in the local cache or to be downloaded, and
+    ``hf:FOLDER`` one that ``save_pretrained`` wrote; both are read by transformers.
 
     Raises:
         InputError: the file is missing, is no checkpoint, or holds several state dicts.
     """
-    path = Path(path)
-    return _unwrap(_find_state_dict(_read(path), path.name))
+    return read_checkpoint(path)[0]
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -102,12 +102,23 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, floa
     Raises:
         InputError: as `load_weights`.
     """
+    if hub.is_named(path):
+        return hub.load_weights(str(path)), {}
     path = Path(path)
-    content = _read(path)
-    weights = _unwrap(_find_state_dict(content, path.name))
+    folder = path if path.is_dir() else path.parent
+    if (path == folder or path.name in hub.WHOLE) and hub.is_saved(folder):
+        # Names in files of transformers need not be those of its modules.
+        return hub.load_weights(f"{hub.PREFIX}{folder}"), {}
+    if path.is_dir():
+        content = formats.read_folder(path)
+    elif path.name.endswith(formats.INDEX):
+        content = formats.read_shards(path)
+    else:
+        content = formats.read_file(path)
+    weights = formats.unwrap(formats.find_state_dict(content, path.name), path.name)
     if path.suffix == ".safetensors":
         return weights, read_metadata(path)
-    return weights, {} if _is_state_dict(content) else _numbers(content)
+    return weights, {} if formats.is_state_dict(content) else formats.numbers(content)
 
 
 def read_metadata(path: str | Path) -> dict[str, float]:
@@ -143,100 +154,3 @@ def save_checkpoint(
         path, save({k: w.detach().cpu().clone().contiguous() for k, w in weights.items()}, header)
     )
     return Checkpoint(step, path, dict(metadata))
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path} does not exist, expected a checkpoint file ({_suffixes()})")
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path.name} ends in {path.suffix!r}, expected {_suffixes()}")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-
-
-def _numbers(content: Mapping[Any, Any]) -> dict[str, float]:
-    """Numbers and tensors of one element among the entries of a dictionary."""
-    found = {}
-    for key, value in content.items():
-        if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
-            value = value.item()  # noqa: PLW2901 - a number from here on
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found[str(key)] = float(value)
-    return dict(sorted(found.items()))
-
-
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path.name} is not a safetensors file: {error}") from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # Of pickle protocols and storages: nothing a user of the weights can act on.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if _looks_pickled(path):
-            raise InputError(
-                f"{path.name} holds pickled objects besides tensors and plain values, which "
-                "loading would execute: save model.state_dict() alone"
-            ) from error
-        raise InputError(f"{path.name} is not a torch checkpoint: {_first(error)}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path.name} is not a torch checkpoint: {_first(error)}") from error
-
-
-def _looks_pickled(path: Path) -> bool:
-    """Whether the file starts as torch's zip archives or as pickles of protocol 2 on do."""
-    with path.open("rb") as file:
-        return file.read(2)[:2].startswith((b"PK", b"\x80"))
-
-
-def _find_state_dict(content: Any, name: str) -> Mapping[str, Tensor]:
-    if _is_state_dict(content):
-        return content
-    if isinstance(content, Mapping):
-        inside = {key: value for key, value in content.items() if _is_state_dict(value)}
-        if len(inside) == 1:
-            return next(iter(inside.values()))
-        if inside:
-            raise InputError(
-                f"{name} holds {len(inside)} state dicts ({', '.join(map(str, inside))}), "
-                "expected one: save the one you mean to a file of its own"
-            )
-        keys = ", ".join(map(str, list(content)[:5])) or "nothing"
-        raise InputError(f"{name} holds {keys}, but no state dict: save model.state_dict()")
-    raise InputError(
-        f"{name} holds a {type(content).__name__}, expected a state dict or a dictionary that "
-        "holds one: save model.state_dict()"
-    )
-
-
-def _is_state_dict(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-    )
-
-
-def _unwrap(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    result = dict(weights)
-    while result and (
-        prefix := next((p for p in WRAPPERS if all(k.startswith(p) for k in result)), None)
-    ):
-        result = {key.removeprefix(prefix): value for key, value in result.items()}
-    return result
-
-
-def _suffixes() -> str:
-    return ", ".join(SUFFIXES)
-
-
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from llc.errors import InputError
 
-__all__ = ["IGNORED", "Loss", "over_kept", "own_outputs", "resolve"]
+__all__ = [
+    "IGNORED",
+    "Loss",
+    "is_known",
+    "over_kept",
+    "own_outputs",
+    "own_targets",
+    "resolve",
+    "towards_own",
+]
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 IGNORED = -100
@@ -22,7 +31,8 @@ class Loss:
     """A loss of (outputs, targets) with what is known about it.
 
     Attributes:
-        name: ``"cross_entropy"``, ``"mse"``, ``"kl"`` or the function's own name.
+        name: ``"cross_entropy"``, ``"cross_entropy_by_example"``, ``"mse"``, ``"kl"``,
+            ``"kl_by_example"`` or the function's own name.
         function: (outputs, targets) → per-example values ``(batch,)`` or a scalar mean.
         chance: (outputs, targets) of the whole data set → loss of a guess that ignores the
             inputs, or None where that has no meaning.
@@ -80,17 +90,18 @@ def over_kept(loss: Loss, targets: Tensor) -> Loss:
 
     Ignored positions have no loss, and must not be divided by either: example by example the loss
     is the sum over positions kept over the average number kept, so that the mean over all examples
-    is the mean over all positions kept.
+    is the mean over all positions kept. ``"cross_entropy_by_example"`` takes each example's own
+    mean over its positions kept instead; one without any has loss 0.
 
     Raises:
         InputError: every target is -100.
     """
-    if loss is not CROSS_ENTROPY or targets.is_floating_point():
+    if loss not in (CROSS_ENTROPY, BY_EXAMPLE) or targets.is_floating_point():
         return loss
     kept = (targets != IGNORED).double().mean().item()
     if kept == 0:
         raise InputError(f"every target is {IGNORED}, which cross_entropy ignores: give labels")
-    if kept == 1:
+    if kept == 1 or loss is BY_EXAMPLE:
         return loss
     return replace(loss, function=lambda o, t: _cross_entropy(o, t) / kept)
 
@@ -102,17 +113,34 @@ def own_outputs(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, L
     nothing, e^−10000 = 0 for every class, so that they add neither loss nor gradient, and the mean
     is one over the positions kept, as in `over_kept`.
     """
+    return own_targets(loss, outputs, targets), towards_own(loss, targets)
+
+
+def own_targets(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return a checkpoint's own outputs as targets, certain of nothing where these are ignored."""
     assert loss.targets_from is not None
+    reference = loss.targets_from(outputs)
+    if loss.behavioural in (KL, KL_BY_EXAMPLE) and not targets.is_floating_point():
+        # Not only where there are any: a look would keep chains from running side by side.
+        reference = reference.masked_fill((targets == IGNORED).unsqueeze(1), NEVER)
+    return reference
+
+
+def towards_own(loss: Loss, targets: Tensor) -> Loss:
+    """Return the loss towards a checkpoint's own outputs, a mean over positions kept."""
     assert loss.behavioural is not None
-    reference, towards = loss.targets_from(outputs), loss.behavioural
+    towards = loss.behavioural
     if towards is not KL or targets.is_floating_point():
-        return reference, towards
-    ignored = targets == IGNORED
-    kept = 1 - ignored.double().mean().item()
+        return towards
+    kept = (targets != IGNORED).double().mean().item()
     if kept == 1:
-        return reference, towards
-    reference = reference.masked_fill(ignored.unsqueeze(1), NEVER)
-    return reference, replace(towards, function=lambda o, r: _kl_to_reference(o, r) / kept)
+        return towards
+    return replace(towards, function=lambda o, r: _kl_to_reference(o, r) / kept)
+
+
+def is_known(loss: Loss) -> bool:
+    """Whether a loss is one of those with a name here."""
+    return loss in _KNOWN.values()
 
 
 def _is_plain(loss: object, kind: type[nn.Module]) -> bool:
@@ -137,6 +165,19 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return _per_example(F.cross_entropy(outputs, targets, reduction="none"))
 
 
+def _cross_entropy_by_example(outputs: Tensor, targets: Tensor) -> Tensor:
+    return _over_own(
+        F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED),
+        targets != IGNORED,
+    )
+
+
+def _over_own(values: Tensor, kept: Tensor) -> Tensor:
+    """Means over each example's own positions kept."""
+    counts = kept.reshape(len(kept), -1).sum(1).clamp(min=1)
+    return values.reshape(len(values), -1).sum(1) / counts
+
+
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.shape != targets.shape:
         # Broadcasting (batch, 1) against (batch,) would silently compare every pair.
@@ -149,9 +190,17 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _kl_to_reference(outputs: Tensor, reference: Tensor) -> Tensor:
     """KL(reference ‖ softmax of outputs), classes in dimension 1; reference: log-probabilities."""
+    return _per_example(_kl(outputs, reference))
+
+
+def _kl_by_example(outputs: Tensor, reference: Tensor) -> Tensor:
+    return _over_own(_kl(outputs, reference), reference.amax(1) > NEVER)
+
+
+def _kl(outputs: Tensor, reference: Tensor) -> Tensor:
     weights = reference.exp()
     entropy = -(weights * reference).sum(1)
-    return _per_example(-(weights * F.log_softmax(outputs, 1)).sum(1) - entropy)
+    return -(weights * F.log_softmax(outputs, 1)).sum(1) - entropy
 
 
 def _uniform_guess(outputs: Tensor, _targets: Tensor) -> float:
@@ -172,6 +221,11 @@ def _identity(outputs: Tensor) -> Tensor:
 
 KL = Loss("kl", _kl_to_reference, _uniform_guess, 0.25)
 CROSS_ENTROPY = Loss("cross_entropy", _cross_entropy, _uniform_guess, 0.25, _log_softmax, KL)
+KL_BY_EXAMPLE = Loss("kl_by_example", _kl_by_example, _uniform_guess, 0.25)
+BY_EXAMPLE = Loss(
+    "cross_entropy_by_example", _cross_entropy_by_example, _uniform_guess, 0.25, _log_softmax,
+    KL_BY_EXAMPLE,
+)  # fmt: skip
 BEHAVIOURAL_MSE = Loss("mse", _squared_error, _best_constant, 0.75)
 MSE = Loss("mse", _squared_error, _best_constant, 0.75, _identity, BEHAVIOURAL_MSE)
-_KNOWN = {"cross_entropy": CROSS_ENTROPY, "mse": MSE}
+_KNOWN = {"cross_entropy": CROSS_ENTROPY, "cross_entropy_by_example": BY_EXAMPLE, "mse": MSE}

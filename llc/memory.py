@@ -10,13 +10,13 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from llc.data import take
 from llc.execution import Execution, in_words
+from llc.footprint import kept_bytes
 from llc.objective import PROBE, Objective
 
-__all__ = ["chain_bytes", "plan"]
+__all__ = ["chain_bytes", "in_parts", "plan"]
 
 # State, noise, gradient and the temporaries of an update, in vectors of D numbers a chain; and
 # what copies of the model and the comparison of two chains take before there are any. Measured:
@@ -73,33 +73,55 @@ def chain_bytes(objective: Objective, batch_size: int | None) -> tuple[float, fl
     size = objective.size
     if size is None:
         return vectors, BACKWARD * _kept(objective, None)
-    small, large = max(1, min(PROBE, size // 2)), min(2 * PROBE, size)
+    fixed, slope = _line(objective, size)
+    return vectors, BACKWARD * (fixed + slope * (batch_size or size))
+
+
+def _line(objective: Objective, size: int) -> tuple[float, float]:
+    """Bytes that a backward pass keeps: of the batch as a whole, and of each example in it."""
+    probe = min(PROBE, objective.chunk)
+    small, large = max(1, min(probe, size // 2)), min(2 * probe, size)
     low, high = (_kept(objective, take(objective.data, slice(0, k))) for k in (small, large))
     slope = max(high - low, 0) / max(large - small, 1)
-    return vectors, BACKWARD * (low + slope * ((batch_size or size) - small))
+    return low - slope * small, slope
+
+
+def in_parts(
+    objective: Objective, execution: Execution, chains: int, batch_size: int | None
+) -> tuple[int | None, str]:
+    """Choose how many examples a gradient takes at a time, where not all of them fit.
+
+    A gradient is a sum over examples, so that its parts add up to the same: exactly, but for
+    rounding. Losses that tie examples together cannot be cut.
+
+    Args:
+        objective: the loss.
+        execution: the memory limit.
+        chains: chains of the run, whose vectors are held all the time.
+        batch_size: examples a gradient, None for all.
+
+    Returns:
+        The number, None for all at once, and a sentence for the record.
+    """
+    size = objective.size
+    vectors, kept = chain_bytes(objective, batch_size)
+    room = execution.limit(objective.device) - chains * vectors
+    if size is None or kept <= room:
+        return None, ""
+    count = min(batch_size or size, size)
+    if objective.baseline.table is None:
+        return None, "; one gradient may not fit, and its loss cannot be cut into examples"
+    fixed, slope = _line(objective, size)
+    part = int((room / BACKWARD - fixed) / slope) if slope > 0 else count
+    part = max(1, min(part, count))
+    need = BACKWARD * (fixed + slope * part) + chains * vectors
+    short = f", though only {in_words(max(room, 0))} are free for it" if part == 1 else ""
+    return part, (
+        f"; gradients of {count:,} examples summed over parts of {part:,}, about "
+        f"{in_words(need)} in all{short}"
+    )
 
 
 def _kept(objective: Objective, batch: Any) -> float:
     """Bytes that a backward pass over a batch would need, weights and data left out."""
-    seen: dict[int, int] = {}
-    storages = {p.untyped_storage().data_ptr() for p in _buffers(objective)}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    weights = objective.centre.clone().requires_grad_()
-    own = weights.untyped_storage().data_ptr()
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        loss = objective.values(weights, batch)
-    del loss
-    return float(
-        sum(n for address, n in seen.items() if address != own and address not in storages)
-    )
-
-
-def _buffers(objective: Objective) -> list[Tensor]:
-    module: nn.Module = objective.module
-    leaves = torch.utils._pytree.tree_leaves(objective.data)
-    return [*module.buffers(), *module.parameters(), *(x for x in leaves if isinstance(x, Tensor))]
+    return kept_bytes(objective.values, objective.centre, batch, objective.held())

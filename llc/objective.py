@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from llc import losses
 from llc.data import number_of_examples, padded, repeated, take
 from llc.errors import InputError
+from llc.footprint import kept_bytes
 from llc.params import Layout, PartialLayout
 from llc.parts import restrict
 from llc.task import Task
@@ -25,6 +26,11 @@ __all__ = ["Baseline", "Objective", "one_attention_path"]
 
 CHUNK = 4096
 PROBE = 8
+# What a pass over a chunk of the data may keep; the same on every machine, since the cut decides
+# how losses are rounded.
+MOST_KEPT = 2**31
+# Outputs at w* are kept up to here as targets of behavioural losses, else computed anew each time.
+MOST_OUTPUTS = 2**32
 
 
 class Baseline:
@@ -56,6 +62,7 @@ class Objective:
         centre: w*, shape ``(D,)``.
         data: the task's, on the device; None for a potential.
         size: n, number of examples; None for a potential.
+        chunk: examples that a pass over all data takes at a time.
         chance: loss of a guess blind to the inputs, or None where unknown.
         task_chance: the same of the task's own targets, which a behavioural loss replaces.
         baseline: the loss at w*.
@@ -103,6 +110,8 @@ class Objective:
         masks = {f"model.{name}": mask for name, mask in masks.items()}
         self.layout = PartialLayout.of(params, masks) if partial else Layout.of(params)
         self.centre = self.layout.flatten(params)
+        self.chunk = CHUNK
+        self._anew = False
         self._check_twice()
         self.task_chance = self._chance()
         if behavioural:
@@ -128,6 +137,7 @@ class Objective:
     def values(self, weights: Tensor, batch: Any) -> Tensor:
         """Evaluate the loss: ``(batch,)`` per-example values, or their mean ``()``."""
         params = self.layout.unflatten(weights)
+        batch = self.completed(batch)
         with (
             one_attention_path(),
             torch.autocast(
@@ -145,10 +155,10 @@ class Objective:
         if self.data is None:
             return 0.0, ""
         found = [(repeated(self.data), "examples are one and the same")]
-        if self._loss is not None and self._loss.name in ("cross_entropy", "mse"):
+        if self._loss is not None and losses.is_known(self._loss):
             # Of other losses nobody knows whether they mask.
             inputs, targets = self.data
-            whole = self._loss.name == "cross_entropy" and not targets.is_floating_point()
+            whole = self._loss.name != "mse" and not targets.is_floating_point()
             masked = whole and bool((targets == losses.IGNORED).any())
             if targets.shape == inputs.shape and not masked:
                 found.append((padded(inputs), "tokens are one and the same at sequences' ends"))
@@ -157,10 +167,13 @@ class Objective:
     @torch.no_grad()
     def _check_twice(self) -> None:
         """Two passes at w* over the same examples must agree."""
-        batch = None if self.size is None else take(self.data, slice(0, min(self.size, CHUNK)))
+        batch = None
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             try:
+                if self.size is not None:
+                    self.chunk = self._manageable(self.size)
+                    batch = take(self.data, slice(0, min(self.size, self.chunk)))
                 first = self.values(self.centre, batch)
                 second = self.values(self.centre, batch)
             except InputError:
@@ -185,6 +198,22 @@ class Objective:
                 "updating, shuffling augmentation, or whatever else draws random numbers"
             )
 
+    def held(self) -> list[Tensor]:
+        """Return what is in memory whatever is computed: buffers, weights at w*, data."""
+        leaves = [x for x in tree_leaves(self.data) if isinstance(x, Tensor)]
+        return [*self.module.buffers(), *self.module.parameters(), *leaves]
+
+    def _manageable(self, size: int) -> int:
+        """How many examples a pass takes at a time: fewer where each of them needs much memory."""
+        if size < 4:
+            return CHUNK
+        low, high = (
+            kept_bytes(self.values, self.centre, take(self.data, slice(0, k)), self.held())
+            for k in (2, 4)
+        )
+        each = (high - low) / 2
+        return CHUNK if each * CHUNK <= MOST_KEPT else max(1, int(MOST_KEPT / each))
+
     @torch.no_grad()
     def _use_own_outputs(self) -> None:
         loss = self._loss
@@ -195,10 +224,31 @@ class Objective:
             )
         inputs = self.data[0]
         model = self.module.model
-        outputs = [model(inputs[i : i + CHUNK]) for i in range(0, len(inputs), CHUNK)]
+        first = model(inputs[:1])
+        if first.numel() * first.element_size() * len(inputs) > MOST_OUTPUTS:
+            self._anew, self._own = True, loss
+            self._loss = self.module.loss = losses.towards_own(loss, self.data[1])
+            return
+        step = self.chunk
+        outputs = [model(inputs[i : i + step]) for i in range(0, len(inputs), step)]
         reference, towards = losses.own_outputs(loss, torch.cat(outputs), self.data[1])
         self.data = (inputs, reference)
         self._loss = self.module.loss = towards
+
+    @torch.no_grad()
+    def completed(self, batch: Any) -> Any:
+        """Put a batch's own outputs in the place of its targets, where all are too many to keep."""
+        if not self._anew:
+            return batch
+        inputs, targets = batch
+        with (
+            one_attention_path(),
+            torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
+            ),
+        ):
+            outputs = self.module.model(inputs)
+        return inputs, losses.own_targets(self._own, outputs, targets)
 
     @torch.no_grad()
     def _chance(self) -> float | None:
@@ -218,8 +268,8 @@ class Objective:
                 )
             return Baseline(_finite(value.item()), None, value.dtype)
         parts, counts = [], []
-        for start in range(0, self.size, CHUNK):
-            batch = take(self.data, slice(start, min(start + CHUNK, self.size)))
+        for start in range(0, self.size, self.chunk):
+            batch = take(self.data, slice(start, min(start + self.chunk, self.size)))
             counts.append(number_of_examples(batch))
             parts.append(self.values(self.centre, batch))
             if parts[-1].shape not in ((), (counts[-1],)):
@@ -242,7 +292,7 @@ class Objective:
 
         A table of losses is no baseline then: each batch has to be evaluated at w* as well.
         """
-        count = min(len(table), PROBE)
+        count = min(len(table), PROBE, self.chunk)
         alone = self.values(self.centre, take(self.data, slice(0, count)))
         return not torch.allclose(alone, table[:count], rtol=1e-3, atol=1e-5)
 
@@ -252,7 +302,7 @@ class Objective:
         Nor do the values of single examples: where they double, or halve, the loss multiplies or
         divides them by the batch size.
         """
-        count = min(self.size or 0, PROBE)
+        count = min(self.size or 0, PROBE, self.chunk)
         index = torch.arange(count, device=self.device)
         values = self.values(self.centre, take(self.data, index))
         again = self.values(self.centre, take(self.data, torch.cat([index, index])))

@@ -20,8 +20,8 @@ from llc.compiled import Compiled
 from llc.data import take
 from llc.errors import InputError
 from llc.execution import Execution
-from llc.memory import plan
-from llc.objective import CHUNK, PROBE, Objective
+from llc.memory import in_parts, plan
+from llc.objective import PROBE, Objective
 from llc.params import NoiseStreams
 from llc.task import Task
 
@@ -67,6 +67,8 @@ class LossSurface:
         vectorised: whether chains can be evaluated in one `torch.func.vmap` call; some models
             cannot be (see ``why_not_vectorised``), and take one chain after another.
         side_by_side: how many chains one call evaluates; 1 is the plain loop.
+        part: most examples of one backward pass, where a batch does not fit; gradients are then
+            summed over parts. None for no limit.
         copies: checkpoints that share a run, each with as many chains; see `llc.stack`.
 
     Raises:
@@ -105,6 +107,7 @@ class LossSurface:
         self._single = Compiled(self._evaluate_one, mode)
         self.vectorised, self.why_not_vectorised = self._try_vmap()
         self.side_by_side = sys.maxsize if self.vectorised else 1
+        self.part: int | None = None
 
     def plan(self, chains: int, batch_size: int | None) -> str:
         """Decide how many chains run side by side; return it in words, with memory needed.
@@ -120,7 +123,11 @@ class LossSurface:
             batch_size,
             None if self.vectorised else self.why_not_vectorised,
         )
-        return words
+        if self.side_by_side > 1:
+            self.part = None
+            return words
+        self.part, more = in_parts(self._objective, self.execution, chains, batch_size)
+        return words + more
 
     def whole_batch(self) -> tuple[Any, Tensor | None]:
         """Return all data and their losses at w*: by example, their mean, or None."""
@@ -140,7 +147,7 @@ class LossSurface:
 
     def fits(self, chains: int) -> bool:
         """Whether so many chains run in one call, as a recorded step of all of them must."""
-        return chains <= self.side_by_side
+        return chains <= self.side_by_side and self.part is None
 
     @property
     def how(self) -> str:
@@ -166,14 +173,14 @@ class LossSurface:
                 parts.append(self._many(displacement[chunk], rows))
             else:
                 row = None if index is None else index[start]
-                one = self._single(displacement[start], row)
+                one = self._in_one_or_parts(displacement[start], row)
                 parts.append(tuple(part.unsqueeze(0) for part in one))
         return Evaluation(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     @torch.no_grad()
     def losses(self, displacement: Tensor, index: Tensor) -> Tensor:
         """Return the losses of single examples at w* + displacement, ``(D,)`` → ``(examples,)``."""
-        parts = index.to(self.device).split(CHUNK)
+        parts = index.to(self.device).split(self._objective.chunk)
         weights = self.centre + displacement
         found = [
             self._objective.values(weights, take(self._objective.data, part)) for part in parts
@@ -183,12 +190,13 @@ class LossSurface:
     def full_gradient(self) -> Tensor:
         """Return ∇L(w*) over all data, shape ``(1, D)``, a manageable part of them at a time."""
         start = torch.zeros((1, self.layout.total), dtype=self.layout.dtype, device=self.device)
-        return self.gradient_in_parts(start, CHUNK)
+        return self.gradient_in_parts(start, self._objective.chunk)
 
     def gradient_in_parts(self, displacement: Tensor, part: int) -> Tensor:
         """Return ∇L(w* + displacement) over all data, ``(1, D)``, so many examples at a time."""
         if self.size is None:
             return self.evaluate(displacement, None).gradient
+        part = min(part, self.part or part)
         total = torch.zeros_like(displacement, dtype=torch.float64)
         for begin in range(0, self.size, part):
             row = torch.arange(begin, min(begin + part, self.size), device=self.device)
@@ -212,9 +220,14 @@ class LossSurface:
             return self._rise_of_many(displacement, index)
         rows = [None] * len(displacement) if index is None else list(index)
         pairs = zip(displacement, rows, strict=True)
-        return torch.stack(
-            [self._paired(delta, self.centre, *self._one(row))[0] for delta, row in pairs]
-        )
+        return torch.stack([self._rise_of_one(delta, row) for delta, row in pairs])
+
+    def _rise_of_one(self, delta: Tensor, row: Tensor | None) -> Tensor:
+        rows = self._parts(row)
+        if len(rows) == 1:
+            return self._paired(delta, self.centre, *self._one(row))[0]
+        parts = [self._rises(delta, self.centre, *self._one(part)[:2]) for part in rows]
+        return torch.cat(parts).mean()
 
     def _rise_of_many(self, displacement: Tensor, index: Tensor | None) -> Tensor:
         batch, reference, dims = self._batch(index)
@@ -232,6 +245,13 @@ class LossSurface:
         everything: bool,
     ) -> tuple[Tensor, Tensor]:
         """One chain's rise and its subsampling variance; ``reference`` is the loss at w*."""
+        rises = self._rises(delta, centre, batch, reference)
+        if rises.ndim == 0:
+            return rises, torch.full_like(rises, 0.0 if everything else torch.nan).detach()
+        return rises.mean(), _noise_of(rises, everything)
+
+    def _rises(self, delta: Tensor, centre: Tensor, batch: Any, reference: Tensor | None) -> Tensor:
+        """Losses less those at w*, by example or their mean."""
         values = self._objective.values(centre + delta, batch)
         if reference is None:
             with torch.no_grad():
@@ -239,14 +259,7 @@ class LossSurface:
                 # the values themselves.
                 there = centre + torch.zeros_like(delta)
                 reference = self._objective.values(there, batch)
-        rises = values - reference
-        if rises.ndim == 0:
-            return rises, torch.full_like(rises, 0.0 if everything else torch.nan).detach()
-        if everything:
-            return rises.mean(), torch.zeros_like(rises[0]).detach()
-        count = len(rises)
-        noise = rises.var() / count if count > 1 else torch.full_like(rises[0], torch.nan)
-        return rises.mean(), noise.detach()
+        return values - reference
 
     def _batch(self, index: Tensor | None) -> tuple[Any, Tensor | None, tuple[Any, Any]]:
         """Batches, their losses at w* where tabulated, and the vmap dimensions of both."""
@@ -279,11 +292,38 @@ class LossSurface:
             (gradient,) = torch.autograd.grad(rise, leaf)
         return rise.detach(), noise.detach(), gradient
 
+    def _parts(self, row: Tensor | None) -> list[Tensor | None]:
+        """A batch's examples in parts that fit; one part, as it was given, where all do."""
+        size = self.size or 0
+        if self.part is None or (size if row is None else len(row)) <= self.part:
+            return [row]
+        row = torch.arange(size, device=self.device) if row is None else row
+        return list(row.split(self.part))
+
+    def _in_one_or_parts(self, delta: Tensor, row: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate one chain; where its batch does not fit, add up the gradients of parts."""
+        rows = self._parts(row)
+        if len(rows) == 1:
+            rise, noise, gradient = self._single(delta, row)
+            return rise, noise, gradient
+        found, total = [], torch.zeros_like(delta)
+        for part in rows:
+            batch, reference, _ = self._one(part)
+            with torch.enable_grad():
+                leaf = delta.detach().requires_grad_()
+                rises = self._rises(leaf, self.centre, batch, reference)
+                total += torch.autograd.grad(rises.sum(), leaf)[0]
+            found.append(rises.detach())
+        rises = torch.cat(found)
+        return rises.mean(), _noise_of(rises, row is None), total / len(rises)
+
     def _try_vmap(self) -> tuple[bool, str | None]:
         """Compare two chains under vmap with the plain loop on a small batch; record why not."""
         index = None
         if self.size is not None:
-            index = torch.arange(min(self.size, PROBE), device=self.device).expand(2, -1)
+            index = torch.arange(
+                min(self.size, PROBE, self._objective.chunk), device=self.device
+            ).expand(2, -1)
         # Off the centre, where a behavioural loss has a gradient, and apart from each other.
         noise = NoiseStreams(0, "vmap", 2, self.device)
         delta = 0.01 * noise.normal(self.layout.total, self.layout.dtype)
@@ -319,3 +359,11 @@ class LossSurface:
 def _each(index: Tensor | None) -> int | None:
     """The vmap dimension of a batch: one for each chain, or the same data for all."""
     return None if index is None else 0
+
+
+def _noise_of(rises: Tensor, everything: bool) -> Tensor:
+    """Variance of a batch's mean as an estimate of that of all data; 0 where these are all."""
+    if everything:
+        return torch.zeros_like(rises[0]).detach()
+    count = len(rises)
+    return (rises.var() / count if count > 1 else torch.full_like(rises[0], torch.nan)).detach()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from llc import data as data_
 from llc import losses
-from llc.checkpoints import WRAPPERS
 from llc.errors import InputError
+from llc.formats import LOG, WRAPPERS
 from llc.symmetry import Symmetry
 
 __all__ = ["Task"]
@@ -196,12 +196,46 @@ def _is_pair(data: Any) -> bool:
 
 
 def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Put back a prefix that `load_weights` took for a wrapper's and that the model itself has."""
+    """Put back a prefix that `load_weights` took for a wrapper's and that the model itself has.
+
+    Or take off one that the model does not have, as Lightning's modules put before the weights of
+    the network that they train; what else they hold, as a metric's state, is left out.
+    """
     for prefix in WRAPPERS:
         named = all(key.startswith(prefix) for key in own)
         if named and not any(key.startswith(prefix) for key in weights):
-            return {prefix + key: value for key, value in weights.items()}
-    return weights
+            renamed = {prefix + key: value for key, value in weights.items()}
+            return _without_prefix(renamed, own, prefix) or renamed
+    return _without_prefix(weights, own, "") or weights
+
+
+def _without_prefix(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], before: str
+) -> dict[str, Tensor] | None:
+    """Take the prefix off under which alone all of the model's weights stand; None if none is."""
+    if not own or any(key in weights for key in own):
+        return None
+    first = next(iter(own)).removeprefix(before)
+    found = []
+    for key in weights:
+        prefix = key.removeprefix(before).removesuffix(first)
+        if prefix.endswith(".") and key.endswith("." + first):
+            inside = {
+                before + k.removeprefix(before + prefix): value
+                for k, value in weights.items()
+                if k.startswith(before + prefix)
+            }
+            if set(own) <= set(inside):
+                found.append((prefix, inside))
+    if len(found) != 1:
+        return None
+    prefix, inside = found[0]
+    rest = len(weights) - len(inside)
+    LOG.info(
+        "prefix %r of the checkpoint's names taken off%s",
+        prefix, f", {rest} tensors without it left out" if rest else "",
+    )  # fmt: skip
+    return inside
 
 
 def _some(items: list[str], most: int = 3) -> str:

@@ -12,6 +12,7 @@ from llc import plot
 from llc.cli.commands import Command, recall
 from llc.cli.tasks import load_task
 from llc.errors import InputError
+from llc.language import hub
 from llc.task import Task
 from llc.trajectory.basins import Basins, basins
 from llc.trajectory.basins.survey import Progress
@@ -88,7 +89,10 @@ def _checkpoints(options: "Options", folder: Path, known: Command | None) -> Any
     """What the run folder was made of, if that is still there; else what lies in it."""
     if known is not None:
         places = known.checkpoints
-        if all(any(mark in place for mark in "*?[") or Path(place).exists() for place in places):
+        if all(
+            any(mark in place for mark in "*?[") or hub.is_named(place) or Path(place).exists()
+            for place in places
+        ):
             return places[0] if len(places) == 1 else list(places)
     inside = folder / "checkpoints"
     if inside.is_dir():

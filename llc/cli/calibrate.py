@@ -12,7 +12,7 @@ from llc import plot
 from llc.calibration import Resolved
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, explained, settings_of
-from llc.cli.tasks import load_task
+from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.progress import Bar
 from llc.sweeps import Cell, Sweep, choose, sweep, with_sampler
@@ -35,7 +35,7 @@ def run(options: "Options") -> int:
     if options.sweep:
         asked = with_sampler(asked)
     execution = execution_of(options)
-    task = load_task(options.task).at(load_weights(options.checkpoint))
+    task = load_task(options.task, arguments_of(options)).at(load_weights(options.checkpoint))
     with Bar(task.label) as report:
         found = choose(task, asked, options.out if options.sweep else None, execution, report)
     chosen = explained(found.settings, asked)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llc.files import write_whole
+from llc.language import hub
 
 __all__ = ["Command", "recall", "remember"]
 
@@ -41,7 +42,10 @@ def remember(
     """Write what a run folder is made of, unless it says so already."""
     record = {
         "task": _whole(task),
-        "checkpoints": [_inside(folder, Path(place)) for place in checkpoints],
+        "checkpoints": [
+            _named(str(place)) if hub.is_named(place) else _inside(folder, Path(place))
+            for place in checkpoints
+        ],
         "arguments": dict(arguments or {}),
     }
     content = json.dumps(record, indent=1).encode()
@@ -54,7 +58,9 @@ def recall(folder: Path) -> Command | None:
     """Read it; None where there is none, or it cannot be read."""
     try:
         found = json.loads((folder / FILE).read_text())
-        places = tuple(str(folder / place) for place in found["checkpoints"])
+        places = tuple(
+            place if hub.is_named(place) else str(folder / place) for place in found["checkpoints"]
+        )
         return Command(str(found["task"]), places, dict(found["arguments"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -67,8 +73,18 @@ def _inside(folder: Path, place: Path) -> str:
 
 
 def _whole(task: str) -> str:
-    """Make a file's path whole; modules and built-in tasks are found by name."""
+    """Make a file's path whole; modules, built-in tasks and models of a hub are found by name."""
+    if hub.is_named(task):
+        return _named(task)
     place, colon, attribute = task.rpartition(":")
     if not colon or not place.endswith(".py"):
         return task
     return f"{Path(place).absolute()}:{attribute}"
+
+
+def _named(place: str) -> str:
+    """Make the path of a model's folder whole; a name of the hub stays as it is."""
+    name, revision = hub.split(place)
+    if Path(name).is_dir():
+        name = str(Path(name).absolute())
+    return f"{hub.PREFIX}{name}" + ("" if revision is None else f"@{revision}")

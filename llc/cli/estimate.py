@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llc.audit import audit_step, check_sampler
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, settings_of
-from llc.cli.tasks import load_task
+from llc.cli.tasks import arguments_of, load_task
 from llc.estimation.estimate import rounded
 from llc.estimator import estimate_task
 from llc.parts import shown
@@ -25,8 +25,9 @@ def run(options: "Options") -> int:
     execution = execution_of(options)
     if options.audit:
         check_sampler(settings.sampler)
+    arguments = arguments_of(options)
     weights = load_weights(options.checkpoint)
-    task = load_task(options.task).at(weights)
+    task = load_task(options.task, arguments).at(weights)
     result = estimate_task(task, settings, execution=execution, progress=True)
     audit = None
     if options.audit and not math.isnan(result.llc):

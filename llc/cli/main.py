@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import importlib
 import io
+import logging
 import os
 import re
 import sys
@@ -61,7 +62,30 @@ def _main(arguments: list[str]) -> int:
 
 def _run(options: Any) -> int:
     """Dispatch; each command's module, named like its options, is imported only when it runs."""
-    return importlib.import_module(f"llc.cli.{type(options).__name__.lower()}").run(options)
+    log, said = logging.getLogger("llc"), _Said()
+    level = log.level
+    log.addHandler(said)
+    log.setLevel(logging.INFO)
+    try:
+        return importlib.import_module(f"llc.cli.{type(options).__name__.lower()}").run(options)
+    finally:
+        log.removeHandler(said)
+        log.setLevel(level)
+
+
+class _Said(logging.Handler):
+    """Prints what was done to checkpoints on standard error, once however many files it was."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message, unless one like it, of another file, was printed before."""
+        kind = f"{record.msg}{record.args[1:] if isinstance(record.args, tuple) else ''}"
+        if kind not in self._seen:
+            self._seen.add(kind)
+            print(f"rlct: {record.getMessage()}", file=sys.stderr)
 
 
 def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of options.py

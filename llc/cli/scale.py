@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from llc import plot
 from llc.checkpoints import load_weights
-from llc.cli.tasks import load_task
+from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.files import write_whole
 from llc.scale import scale_curve
@@ -24,7 +24,7 @@ def run(options: "Options") -> int:
         raise InputError(f"--out {out} is a file, expected a folder, which may not exist yet")
     weights = load_weights(options.checkpoint)
     curve = scale_curve(
-        load_task(options.task).at(weights),
+        load_task(options.task, arguments_of(options)).at(weights),
         gammas=gammas,
         n_beta=options.n_beta,
         chains=options.chains,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, settings_of
-from llc.cli.tasks import load_task
+from llc.cli.tasks import arguments_of, load_task
 from llc.trajectory.symmetries import check_symmetries
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def run(options: "Options") -> int:
     settings, execution = settings_of(options), execution_of(options)
     weights = load_weights(options.checkpoint)
     check = check_symmetries(
-        load_task(options.task).at(weights),
+        load_task(options.task, arguments_of(options)).at(weights),
         settings=settings,
         strength=options.strength,
         seed=settings.seed,

@@ -10,10 +10,36 @@ from types import ModuleType
 from typing import Any
 
 from llc.errors import InputError
+from llc.language import hub
 from llc.task import Task
 from llc.tasks import BUILTIN, builtin
 
-__all__ = ["load_task"]
+__all__ = ["arguments_of", "load_task"]
+
+
+def arguments_of(options: Any) -> dict[str, Any]:
+    """Return what flags beside ``--task`` say about a language model's data.
+
+    Raises:
+        InputError: they are given with another kind of task, or data are missing.
+    """
+    given = {name: getattr(options, name) for name in ("data", "length", "weighting")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if hub.is_named(options.task):
+        if "data" not in given:
+            raise InputError(
+                f"--task {options.task} is a language model without data: give tokens or text as "
+                "--data, for instance --data tokens.npy"
+            )
+        place = Path(given["data"]).expanduser()
+        # Whole, since run folders are worked on from elsewhere too.
+        return {**given, "data": str(place.absolute())}
+    if given:
+        raise InputError(
+            f"--{next(iter(given))} is given with --task {options.task}, expected it with a "
+            "language model, --task hf:NAME or hf:FOLDER, alone: other tasks bring their own data"
+        )
+    return {}
 
 
 def load_task(name: str, arguments: Mapping[str, Any] | None = None) -> Task:
@@ -26,13 +52,15 @@ def load_task(name: str, arguments: Mapping[str, Any] | None = None) -> Task:
     Raises:
         InputError: nothing of that name, the call failed, or it returned no `llc.Task`.
     """
+    if hub.is_named(name):
+        return _language_model(name, arguments or {})
     function = builtin(name)
     if function is None:
         place, colon, attribute = name.rpartition(":")
         if not colon or not place or not attribute:
             raise InputError(
-                f"--task is {name!r}, expected file.py:function, module:function, or one of "
-                f"{', '.join(BUILTIN)}"
+                f"--task is {name!r}, expected file.py:function, module:function, hf:NAME, or one "
+                f"of {', '.join(BUILTIN)}"
             )
         module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
         function = getattr(module, attribute, None)
@@ -49,6 +77,17 @@ def load_task(name: str, arguments: Mapping[str, Any] | None = None) -> Task:
             "return llc.Task(model, data, loss)"
         )
     return task
+
+
+def _language_model(name: str, arguments: Mapping[str, Any]) -> Task:
+    from llc.language import huggingface
+
+    if "data" not in arguments:
+        raise InputError(
+            f"--task {name} is a language model, which needs data: write a file.py:function that "
+            "returns llc.language.huggingface.task(name, data)"
+        )
+    return huggingface.task(name, **arguments)
 
 
 def _call(function: Any, name: str) -> Any:

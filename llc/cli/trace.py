@@ -17,7 +17,7 @@ import torch
 from llc import plot
 from llc.cli.choices import execution_of, settings_of
 from llc.cli.commands import remember
-from llc.cli.tasks import load_task
+from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
 from llc.maps import ScaleMap, scale_map
@@ -52,7 +52,7 @@ def run(options: "Options") -> int:
             "pattern in quotes, so that the shell leaves it alone"
         )
     result = trace(
-        partial(load_task, options.task),
+        partial(load_task, options.task, arguments_of(options)),
         places[0] if len(places) == 1 else list(places),
         out=options.out,
         settings=settings,
@@ -67,7 +67,7 @@ def run(options: "Options") -> int:
         progress=True,
     )
     with writable(options.out):
-        remember(options.out, options.task, places)
+        remember(options.out, options.task, places, arguments_of(options))
         figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
         if options.scales:
             mapped = _map_scales(options, result, workers)
@@ -99,7 +99,7 @@ def _map_scales(options: "Options", result: Trajectory, workers: int) -> ScaleMa
     ):  # fmt: skip
         done = itertools.count(1)
         return scale_map(
-            partial(load_task, options.task),
+            partial(load_task, options.task, arguments_of(options)),
             places[0] if len(places) == 1 else list(places),
             out=options.out,
             executor=pool,

@@ -11,7 +11,7 @@ import numpy as np
 
 from llc import plot
 from llc.cli.choices import execution_of, settings_of
-from llc.cli.tasks import load_task
+from llc.cli.tasks import arguments_of, load_task
 from llc.cli.trace import workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
@@ -49,7 +49,7 @@ def trace_variants(
     """
     places = [options.out / "checkpoints" / f"step_{step:07d}.safetensors" for step in steps]
     result = trace(
-        partial(load_task, options.task),
+        partial(load_task, options.task, arguments_of(options)),
         places,
         out=options.out,
         settings=settings,

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from llc.data import take
 from llc.errors import InputError
 from llc.memory import chain_bytes
-from llc.objective import CHUNK, PROBE, Objective
+from llc.objective import PROBE, Objective
 from llc.params import NoiseStreams
 
 __all__ = ["MATRICES", "Products", "output_factors"]
@@ -61,7 +61,7 @@ class Products:
                 "matrix is 'ggn', which needs a loss of (outputs, targets): write matrix='hessian' "
                 "for a potential or a batch_loss"
             )
-        self.examples = min(objective.size or 1, CHUNK)
+        self.examples = min(objective.size or 1, objective.chunk)
         while self.examples > 1 and self._bytes() > room:
             self.examples //= 2
         self.side = int(max(1, min(MOST_SIDE, room / max(self._bytes(), 1))))
@@ -107,7 +107,9 @@ class Products:
         up, down = (model_outputs(self._objective, batch[0], step)[1] for step in steps)
         leaf, there = model_outputs(self._objective, batch[0])
         moved = (up - down).detach() / (2 * reach)
-        return pull(there, leaf, self._by_outputs(there, batch[1])(moved[None]))[0]
+        return pull(
+            there, leaf, self._by_outputs(there, self._objective.completed(batch)[1])(moved[None])
+        )[0]
 
     def _slope(self, weights: Tensor, batch: Any) -> Tensor:
         leaf = weights.detach().clone().requires_grad_()
@@ -170,7 +172,7 @@ class Products:
         leaf, outputs = model_outputs(self._objective, batch[0])
         dual = torch.zeros_like(outputs, requires_grad=True)
         (pulled,) = grad(outputs, leaf, dual, create_graph=True)
-        by_outputs = self._by_outputs(outputs, batch[1])
+        by_outputs = self._by_outputs(outputs, self._objective.completed(batch)[1])
         return lambda vectors: pull(outputs, leaf, by_outputs(pull(pulled, dual, vectors)))
 
 
@@ -205,7 +207,9 @@ def output_factors(objective: Objective) -> Iterator[Tensor]:
     begin, examples = 0, 1
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         while begin < size:
-            inputs, targets = take(objective.data, slice(begin, min(begin + examples, size)))
+            inputs, targets = objective.completed(
+                take(objective.data, slice(begin, min(begin + examples, size)))
+            )
             leaf, outputs = model_outputs(objective, inputs)
             count, width = len(outputs), outputs[0].numel()
             there = outputs.detach().requires_grad_()

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from llc.checkpoints import SUFFIXES, Checkpoint, read_checkpoint, read_metadata
 from llc.errors import InputError
+from llc.formats import is_model_folder
+from llc.language import hub
 
 __all__ = ["Item", "Source", "as_items", "is_lazy", "items_of_paths", "paths_of"]
 
@@ -81,15 +83,22 @@ def as_items(source: Source) -> Iterator[Item]:
 
 
 def paths_of(source: str | Path, *, may_be_empty: bool = False) -> list[Path]:
-    """Return the checkpoint files that a folder, a pattern or a path names.
+    """Return the checkpoints that a folder, a pattern, a path or ``hf:NAME@step{0,1,2}`` names.
+
+    They are files, folders that are one model each, or names of the hub.
 
     Raises:
         InputError: there is none.
     """
+    if hub.is_named(source):
+        return [Path(each) for each in hub.expand(str(source))]
     path = Path(source)
+    if is_model_folder(path):
+        return [path]
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")]
         # As the trainers of some libraries lay them out.
+        found = found or [p for p in path.iterdir() if is_model_folder(p)]
         found = found or [
             p for p in path.glob("*[0-9]/*") if p.suffix in SUFFIXES and not BESIDE.match(p.stem)
         ]
@@ -100,7 +109,7 @@ def paths_of(source: str | Path, *, may_be_empty: bool = False) -> list[Path]:
     if MAGIC.search(str(source)) and not path.exists():
         names = glob.glob(str(source), recursive=True)
         found = sorted(Path(name) for name in names)
-        found = [p for p in found if p.is_file()]
+        found = [p for p in found if p.is_file() or is_model_folder(p)]
         if not found and not may_be_empty:
             raise InputError(
                 f"no file fits {source}, expected a pattern such as 'run/step_*.safetensors'"
@@ -128,6 +137,11 @@ def items_of_paths(paths: Sequence[Path], where: str) -> list[Item]:
     for path in paths:
         step = _step_of(path, apart)
         if step is None:
+            if hub.is_named(path):
+                raise InputError(
+                    f"{path} has no training step in its revision: write hf:NAME@step{{0,1,2}}, or "
+                    "give pairs (step, weights)"
+                )
             raise InputError(
                 f"{path.name} has no training step in its name: call it step_1000{path.suffix}, say"
             )
@@ -140,6 +154,11 @@ def items_of_paths(paths: Sequence[Path], where: str) -> list[Item]:
 
 
 def _step_of(path: Path, apart: bool) -> int | None:
+    if hub.is_named(path):
+        name, revision = hub.split(str(path))
+        return _last_number(revision or Path(name).name)
+    if path.is_dir():
+        return _last_number(path.name)
     # What numbers files in parts, as model-00001-of-00002, is no step.
     name = _last_number(re.sub(r"\d+-of-\d+", "", path.stem))
     return name if name is not None else _saved_step(path, apart)

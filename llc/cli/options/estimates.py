@@ -14,6 +14,7 @@ from llc.cli.options.sampling import (
     OptionalPlace,
     OptionalText,
     OptionalTexts,
+    OptionalWeighting,
     Sampled,
 )
 
@@ -82,10 +83,17 @@ class Scale:
     """
 
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
-    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
+    """Weights: .safetensors, .pt/.pth/.ckpt that hold a state dict, a folder that is one model, or
+    hf:NAME@REVISION."""
     task: str
-    """What returns an llc.Task: file.py:function, module:function, or a
-    built-in name such as modular-addition."""
+    """What returns an llc.Task: file.py:function, module:function, a built-in name such as
+    modular-addition, or a language model, hf:NAME or hf:FOLDER, with --data."""
+    data: OptionalText = None
+    """Tokens for a language model: .npy, .npz, .jsonl, .txt, or a folder of datasets."""
+    length: OptionalInt = None
+    """Tokens a sequence of such data; 128, or rows of an array as they are, if left out."""
+    weighting: OptionalWeighting = None
+    """What weighs the same in a language model's loss: every token, if left out, or sequence."""
     gammas: OptionalText = None
     """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
     n_beta: OptionalFloat = None

@@ -18,9 +18,11 @@ __all__ = [
     "OptionalShard",
     "OptionalText",
     "OptionalTexts",
+    "OptionalWeighting",
     "Sampled",
     "Sampler",
     "Sampling",
+    "Weighting",
 ]
 
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
@@ -47,6 +49,8 @@ Sampler = Literal[
     "devinterp-sgld",
     "devinterp-rmsprop",
 ]
+Weighting = Literal["token", "sequence"]
+OptionalWeighting = Annotated[Weighting | None, tyro.conf.arg(metavar="WEIGHTING")]
 OptionalSampler = Annotated[Sampler | None, tyro.conf.arg(metavar="SAMPLER")]
 
 
@@ -55,8 +59,14 @@ class Sampling:
     """What every command that samples by settings takes."""
 
     task: str
-    """What returns an llc.Task: file.py:function, module:function, or a
-    built-in name such as modular-addition."""
+    """What returns an llc.Task: file.py:function, module:function, a built-in name such as
+    modular-addition, or a language model, hf:NAME or hf:FOLDER, with --data."""
+    data: OptionalText = None
+    """Tokens for a language model: .npy, .npz, .jsonl, .txt, or a folder of datasets."""
+    length: OptionalInt = None
+    """Tokens a sequence of such data; 128, or rows of an array as they are, if left out."""
+    weighting: OptionalWeighting = None
+    """What weighs the same in a language model's loss: every token, if left out, or sequence."""
     settings: OptionalFile = None
     """Settings as rlct calibrate --out wrote them; flags given beside them win."""
     preset: OptionalText = None
@@ -110,4 +120,5 @@ class Sampled(Sampling):
     """What every command that samples one checkpoint takes."""
 
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
-    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
+    """Weights: .safetensors, .pt/.pth/.ckpt that hold a state dict, a folder that is one model, or
+    hf:NAME@REVISION."""

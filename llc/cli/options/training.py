@@ -28,7 +28,8 @@ class Trace(Sampling):
     """
 
     checkpoints: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="CKPTS")]
-    """A folder, files, or a pattern in quotes such as 'run/step_*.pt'."""
+    """A folder, files, a pattern in quotes such as 'run/step_*.pt', or revisions of a language
+    model, 'hf:NAME@step{0,1,2}'."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run folder; what is finished there is reused."""
     freeze: bool = False
@@ -95,7 +96,8 @@ class Plant(Variants):
     """
 
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
-    """Weights: .safetensors, or .pt/.pth with a state dict or a dictionary that holds one."""
+    """Weights: .safetensors, .pt/.pth/.ckpt that hold a state dict, a folder that is one model, or
+    hf:NAME@REVISION."""
     exceptions: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K [K ...]")] = (0, 5, 20, 60)
     """Numbers of relabelled examples; smaller sets lie in larger ones."""
     steps: int = 2000

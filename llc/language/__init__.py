@@ -1,0 +1,1 @@
+"""Language models and their tokens; transformers and datasets are imported only when used."""
