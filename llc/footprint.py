@@ -26,7 +26,8 @@ def kept_bytes(
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Detached: the tensor itself, kept by the node whose output it is, would never be freed.
+        return tensor.detach()
 
     leaf = weights.clone().requires_grad_()
     storages.add(leaf.untyped_storage().data_ptr())

@@ -207,10 +207,14 @@ class Objective:
         """How many examples a pass takes at a time: fewer where each of them needs much memory."""
         if size < 4:
             return CHUNK
-        low, high = (
-            kept_bytes(self.values, self.centre, take(self.data, slice(0, k)), self.held())
-            for k in (2, 4)
-        )
+        try:
+            low, high = (
+                kept_bytes(self.values, self.centre, take(self.data, slice(0, k)), self.held())
+                for k in (2, 4)
+            )
+        except Exception:
+            # What fails here fails on a whole batch too, with the shapes that its user knows.
+            return CHUNK
         each = (high - low) / 2
         return CHUNK if each * CHUNK <= MOST_KEPT else max(1, int(MOST_KEPT / each))
 
@@ -224,8 +228,9 @@ class Objective:
             )
         inputs = self.data[0]
         model = self.module.model
-        first = model(inputs[:1])
-        if first.numel() * first.element_size() * len(inputs) > MOST_OUTPUTS:
+        first = model(inputs[: min(PROBE, self.chunk)])
+        each = first.numel() * first.element_size() / len(first)
+        if each * len(inputs) > MOST_OUTPUTS:
             self._anew, self._own = True, loss
             self._loss = self.module.loss = losses.towards_own(loss, self.data[1])
             return
