@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from llc import losses
@@ -20,6 +19,7 @@ from llc.errors import InputError
 from llc.footprint import kept_bytes
 from llc.params import Layout, PartialLayout
 from llc.parts import restrict
+from llc.reweighted import Reweighted
 from llc.task import Task
 
 __all__ = ["Baseline", "Objective", "one_attention_path"]
@@ -103,6 +103,7 @@ class Objective:
         if self._loss is not None and self.data is not None:
             self._loss = losses.over_kept(self._loss, self.data[1])
         self.module = _WholeLoss(model, task, self._loss)
+        self._at = Reweighted(self.module)
         named = self.module.named_parameters()
         params = {k: p.detach() for k, p in named if p.requires_grad}
         _check_finite(params)
@@ -144,7 +145,7 @@ class Objective:
                 self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
             ),
         ):
-            found = functional_call(self.module, params, (batch,))
+            found = self._at(params, batch)
         if self.is_half and isinstance(found, Tensor) and found.is_floating_point():
             # Differences of losses are small: they are not taken in half precision.
             return found.to(torch.promote_types(found.dtype, torch.float32))
@@ -346,7 +347,7 @@ def one_attention_path() -> Iterator[None]:
 
 
 class _WholeLoss(nn.Module):
-    """The whole loss as one module, so that `functional_call` can swap the model's weights."""
+    """The whole loss as one module, so that `Reweighted` can swap the model's weights."""
 
     def __init__(self, model: nn.Module, task: Task, loss: losses.Loss | None) -> None:
         super().__init__()

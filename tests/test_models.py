@@ -61,7 +61,24 @@ def own_statistics():
     return nn.Sequential(nn.Linear(4, 8), norm, nn.Tanh(), nn.Linear(8, 3))
 
 
+class Twice(nn.Module):
+    """A layer used twice, under two names, and a weight tied between layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.again = self.first
+        self.reader = nn.Linear(4, 3)
+        self.head = nn.Linear(4, 3)
+        self.head.weight = self.reader.weight
+
+    def forward(self, x):
+        x = torch.tanh(self.again(torch.tanh(self.first(x))))
+        return self.head(x) - self.reader(2 * x)
+
+
 MODELS = {
+    "layer used twice": (Twice, (4,), torch.float32, True),
     "transformer": (Transformer, (5,), torch.int64, True),
     "recurrent": (Recurrent, (5, 4), torch.float32, False),
     "branching": (Branching, (4,), torch.float32, False),

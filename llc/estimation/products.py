@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import grad
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llc.data import take
@@ -19,6 +18,7 @@ from llc.errors import InputError
 from llc.memory import chain_bytes
 from llc.objective import PROBE, Objective
 from llc.params import NoiseStreams
+from llc.reweighted import Reweighted
 
 __all__ = ["MATRICES", "Products", "output_factors"]
 
@@ -183,7 +183,7 @@ def model_outputs(
     leaf = (objective.centre.detach() + displacement).requires_grad_()
     named = objective.layout.unflatten(leaf)
     own = {name.removeprefix("model."): value for name, value in named.items()}
-    outputs = functional_call(objective.module.model, own, (inputs,))
+    outputs = Reweighted(objective.module.model)(own, inputs)
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
         raise InputError(
             f"the model returns a {type(outputs).__name__}, expected a floating-point tensor for "

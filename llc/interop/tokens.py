@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from llc.calibration import resolve
 from llc.errors import InputError
@@ -25,6 +24,7 @@ from llc.isolation import undisturbed
 from llc.objective import one_attention_path
 from llc.params import stream_seed
 from llc.progress import Bar
+from llc.reweighted import Reweighted
 from llc.sampling.chains import Report, advance
 from llc.sampling.walk import Start
 from llc.settings import Settings
@@ -121,7 +121,8 @@ class _Eye:
 
     def __init__(self, surface: LossSurface, model: nn.Module, token_loss: TokenLoss) -> None:
         self.surface = surface
-        self._whole = _Whole(copy.deepcopy(model).eval().to(surface.device), token_loss)
+        whole = _Whole(copy.deepcopy(model).eval().to(surface.device), token_loss)
+        self._at = Reweighted(whole)
 
     @torch.no_grad()
     def look(self, displacement: Tensor, tokens: Tensor) -> np.ndarray:
@@ -129,7 +130,7 @@ class _Eye:
         weights = self.surface.layout.unflatten(self.surface.centre + displacement)
         parts = tokens.to(self.surface.device).split(TOGETHER)
         with one_attention_path():
-            found = [functional_call(self._whole, weights, (part,)) for part in parts]
+            found = [self._at(weights, part) for part in parts]
         losses = torch.cat(found)
         half = losses.dtype.itemsize < 4
         return (losses.float() if half else losses).cpu().numpy()
