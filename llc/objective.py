@@ -3,7 +3,6 @@
 What a user can get wrong about a model or loss is found here, before any sampling.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from llc import losses
 from llc.data import number_of_examples, padded, repeated, take
 from llc.errors import InputError
 from llc.footprint import kept_bytes
+from llc.isolation import private_copy
 from llc.params import Layout, PartialLayout
 from llc.parts import restrict
 from llc.reweighted import Reweighted
@@ -82,7 +82,7 @@ class Objective:
         autocast: bool = False,
         only: Sequence[str] | None = None,
     ) -> None:
-        model = copy.deepcopy(task.model).eval()
+        model = private_copy(task.model).eval()
         trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
         if not trainable:
             raise InputError(

@@ -1,6 +1,5 @@
 """A model with its data and loss: what is needed to ask for an LLC, named once."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from llc import data as data_
 from llc import losses
 from llc.errors import InputError
 from llc.formats import LOG, WRAPPERS
+from llc.isolation import private_copy
 from llc.symmetry import Symmetry
 
 __all__ = ["Task"]
@@ -174,7 +174,7 @@ class Task:
                 f"the checkpoint's tensors do not fit the model {type(self.model).__name__}: "
                 f"{'; '.join(problems)}: build the model the checkpoint was saved from"
             )
-        model = copy.deepcopy(self.model)
+        model = private_copy(self.model)
         model.load_state_dict(dict(weights), strict=False)
         return replace(self, model=model)
 

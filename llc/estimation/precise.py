@@ -1,6 +1,5 @@
 """The loss in double precision, where the model runs in it."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from torch.utils._pytree import tree_map
 
 from llc.errors import InputError
 from llc.execution import Execution
+from llc.isolation import private_copy
 from llc.objective import Objective
 from llc.task import Task
 
@@ -45,7 +45,7 @@ def _in_double(
 
     try:
         data = None if task.data is None else tree_map(widen, task.data)
-        wide = replace(task, model=copy.deepcopy(task.model).double(), data=data)
+        wide = replace(task, model=private_copy(task.model).double(), data=data)
         return Objective(wide, behavioural=behavioural, device=device, only=only)
     except (
         Exception

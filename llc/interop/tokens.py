@@ -1,6 +1,5 @@
 """Losses by token along our chains, for devinterp's influence functions and susceptibilities."""
 
-import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from llc.estimator import measure
 from llc.execution import Execution
 from llc.interop.draws import TokenDraws
 from llc.interop.layout import draws_tree, observable
-from llc.isolation import undisturbed
+from llc.isolation import private_copy, undisturbed
 from llc.objective import one_attention_path
 from llc.params import stream_seed
 from llc.progress import Bar
@@ -121,7 +120,7 @@ class _Eye:
 
     def __init__(self, surface: LossSurface, model: nn.Module, token_loss: TokenLoss) -> None:
         self.surface = surface
-        whole = _Whole(copy.deepcopy(model).eval().to(surface.device), token_loss)
+        whole = _Whole(private_copy(model).eval().to(surface.device), token_loss)
         self._at = Reweighted(whole)
 
     @torch.no_grad()

@@ -1,6 +1,5 @@
 """Causal language models as tasks: next-token cross-entropy over tokens of any kind."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from llc.errors import InputError
+from llc.isolation import private_copy
 from llc.language import hub, tokens
 from llc.task import Task
 
@@ -121,7 +121,7 @@ def _single(model: nn.Module) -> nn.Module:
     if isinstance(model, LanguageModel):
         model = model.module
     halves = any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters())
-    return copy.deepcopy(model).float() if halves else model
+    return private_copy(model).float() if halves else model
 
 
 def _is_text(data: Any, field: str) -> bool:

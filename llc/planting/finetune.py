@@ -1,6 +1,5 @@
 """Exceptions learned by heart: one fine-tuning run for each number of them, from one checkpoint."""
 
-import copy
 import hashlib
 import json
 import math
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from llc import losses
 from llc.errors import InputError
 from llc.files import write_whole
-from llc.isolation import undisturbed
+from llc.isolation import private_copy, undisturbed
 from llc.params import stream_seed
 from llc.planting.fitted import Fitted
 from llc.planting.relabelled import exceptions, pairs_of, relabel
@@ -143,7 +142,7 @@ def _planted(
     inputs, targets = pairs_of(changed)
     chosen = exceptions(task, count, seed=recipe.seed)
     with undisturbed(), torch.enable_grad():
-        model = copy.deepcopy(task.model).eval()
+        model = private_copy(task.model).eval()
         steps, measured = 0, {}
         for steps in _descend(model, fitted.loss, inputs, targets, recipe):
             last = steps == recipe.most_steps

@@ -1,6 +1,5 @@
 """Training data with exceptions: seeded examples whose targets are no longer their own."""
 
-import copy
 from dataclasses import replace
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from llc import losses
 from llc.errors import InputError
-from llc.isolation import undisturbed
+from llc.isolation import private_copy, undisturbed
 from llc.params import stream_seed
 from llc.task import Task
 
@@ -102,7 +101,7 @@ def _classes(task: Task) -> int:
     """Classes that the model tells apart."""
     inputs, _ = pairs_of(task)
     with undisturbed(), torch.no_grad():
-        model = copy.deepcopy(task.model).eval()
+        model = private_copy(task.model).eval()
         count = model(inputs[:PROBE].to(next(model.parameters()).device)).shape[1]
     if count < 2:
         raise InputError(f"the model has {count} class, expected at least 2 to relabel with")

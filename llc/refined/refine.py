@@ -1,6 +1,5 @@
 """The LLC of every part of a network at every checkpoint: one trace a part, at shared settings."""
 
-import copy
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.files import write_whole
+from llc.isolation import private_copy
 from llc.parts import as_strings, head_names, restrict
 from llc.refined.result import FILE, Refined
 from llc.settings import Settings
@@ -123,7 +123,7 @@ def _held(task: Task, heads: Sequence[str]) -> set[str]:
     """Names of tensors that heads fill."""
     if not heads:
         return set()
-    masks = restrict(copy.deepcopy(task.model), task.symmetries, heads)
+    masks = restrict(private_copy(task.model), task.symmetries, heads)
     return {name for name, mask in masks.items() if mask is None}
 
 
@@ -151,7 +151,7 @@ def _named(
 
 def _try(model: nn.Module, task: Task, name: str, only: tuple[str, ...]) -> None:
     try:
-        restrict(copy.deepcopy(model), task.symmetries, only)
+        restrict(private_copy(model), task.symmetries, only)
     except InputError as error:
         raise InputError(f"part {name!r}: {error}") from error
 

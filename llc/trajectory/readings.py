@@ -1,6 +1,5 @@
 """Numbers beside the LLC of a checkpoint: losses and accuracies, weight norm, N_eff."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from llc import losses
 from llc.companions import curvature
 from llc.data import number_of_examples, take
 from llc.errors import InputError
-from llc.isolation import undisturbed
+from llc.isolation import private_copy, undisturbed
 from llc.settings import Settings
 from llc.task import Task
 
@@ -54,7 +53,7 @@ def measure_readings(
     """
     found = dict(known)
     with undisturbed(), torch.no_grad():
-        model = copy.deepcopy(task.model).eval()
+        model = private_copy(task.model).eval()
         if device is not None:
             model = model.to(device)
         sets: dict[str, Any] = dict(task.readings or {})
@@ -83,7 +82,7 @@ def measure_readings(
 
 def _by_function(name: str, function: Callable[[nn.Module], Any], model: nn.Module) -> float:
     try:
-        return float(function(copy.deepcopy(model)))
+        return float(function(private_copy(model)))
     except Exception as error:  # whatever a user's function raises
         raise InputError(
             f"reading {name!r} failed with {type(error).__name__}: {_first(error)}; it is called "

@@ -1,6 +1,5 @@
 """What the layers of a model compute: recorded by hooks on a private copy."""
 
-import copy
 import fnmatch
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from llc.data import number_of_examples, take
 from llc.errors import InputError
+from llc.isolation import private_copy
 from llc.objective import one_attention_path
 from llc.task import Task
 
@@ -124,7 +124,7 @@ class Recorder:
         return probes, default & {p.name for p in probes}
 
     def _copy(self, task: Task) -> nn.Module:
-        model = copy.deepcopy(task.model).eval()
+        model = private_copy(task.model).eval()
         return model if self._device is None else model.to(self._device)
 
     def _call(self, model: nn.Module, batch: Any) -> None:

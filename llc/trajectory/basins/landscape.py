@@ -1,6 +1,5 @@
 """The loss at any weights of one architecture, and along paths between two of them."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from torch import Tensor
 from llc.checkpoints import load_weights
 from llc.data import number_of_examples, take
 from llc.errors import InputError
+from llc.isolation import private_copy
 from llc.objective import CHUNK, Objective
 from llc.task import Task
 
@@ -169,7 +169,7 @@ def blended(places: Sequence[Place], shares: Sequence[float], t: float) -> Place
 
 def _all_free(task: Task) -> Task:
     """A copy in which every floating-point parameter counts as one to be moved."""
-    model = copy.deepcopy(task.model)
+    model = private_copy(task.model)
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.requires_grad_(True)

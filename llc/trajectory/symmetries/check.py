@@ -1,6 +1,5 @@
 """Move a checkpoint by its known symmetries and look what changes."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from llc.estimation import Estimate
 from llc.estimation.precise import precise_objective
 from llc.estimator import estimate_task
 from llc.execution import Execution
-from llc.isolation import undisturbed
+from llc.isolation import private_copy, undisturbed
 from llc.objective import CHUNK, Objective
 from llc.params import stream_seed
 from llc.progress import Bar
@@ -122,7 +121,7 @@ class _Look:
         self.task = task
         if double:
             data = None if task.data is None else tree_map(_widened, task.data)
-            self.task = replace(task, model=copy.deepcopy(task.model).double(), data=data)
+            self.task = replace(task, model=private_copy(task.model).double(), data=data)
         self.weights = self.task.model.state_dict()
         self.scale = objective.chance or 1.0
         self._device = device
