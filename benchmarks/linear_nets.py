@@ -66,7 +66,7 @@ from llc.truths.linear import LinearNet
 
 BATCH = 500
 REACH = 10.0
-IN_MEMORY = 10**7
+TOGETHER = 10**5
 APART = 0.05
 
 
@@ -151,19 +151,15 @@ def rank_of(layers: list[Any]) -> int:
 
 def task_of(size: Size, layers: list[Tensor], seed: int) -> llc.Task:
     model = LinearNet(layers)
-    teacher = model.product().detach().clone()
-    outputs, inputs = teacher.shape
-    if size.n * inputs > IN_MEMORY:
-        scale = REACH**2 / 3 / outputs
-        return llc.Task(model, potential=lambda m: scale * ((m.product() - teacher) ** 2).sum())
+    inputs = layers[0].shape[1]
     generator = torch.Generator().manual_seed(seed)
     x = (2 * torch.rand(size.n, inputs, generator=generator) - 1) * REACH
     with torch.no_grad():
-        y = model(x)
+        y = torch.cat([model(part) for part in x.split(TOGETHER)])
     return llc.Task(model, (x, y), lambda out, t: ((out - t) ** 2).mean(-1))
 
 
-def run(name: str, teacher: str, budget: str, precision: float, seed: int) -> Result:
+def run(name: str, teacher: str, budget: str | int, precision: float, seed: int) -> Result:
     torch.set_num_threads(1)
     size = SIZES[name]
     layers = layers_of(size, seed, teacher)
@@ -176,8 +172,8 @@ def run(name: str, teacher: str, budget: str, precision: float, seed: int) -> Re
         task,
         n_beta=size.n / math.log(size.n),
         gamma=1.0,
-        batch_size=None if task.data is None else BATCH,
-        budget=size.steps if budget == "steps" else None,
+        batch_size=BATCH,
+        budget={"steps": size.steps, "none": None}.get(budget, budget),
         precision=precision,
         seed=seed,
     )
@@ -202,16 +198,17 @@ def results(given: argparse.Namespace) -> Iterator[Result]:
     key = f"{given.size}-{given.teacher}-{given.budget}-{given.precision:g}"
     path = given.out / f"{key}.jsonl"
     done: set[int] = set()
+    seeds = range(given.first, given.first + given.count)
     if path.exists():
         for line in path.read_text().splitlines():
             record = json.loads(line)
             done.add(record["seed"])
-            if record["seed"] < given.count:
+            if record["seed"] in seeds:
                 yield Result(**record)
     path.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(given.workers, context) as pool, path.open("a") as file:
-        todo = [seed for seed in range(given.count) if seed not in done]
+        todo = [seed for seed in seeds if seed not in done]
         settings = (given.size, given.teacher, given.budget, given.precision)
         futures = [pool.submit(run, *settings, seed) for seed in todo]
         for future in as_completed(futures):
@@ -251,13 +248,18 @@ def summary(found: list[Result]) -> str:
     ])  # fmt: skip
 
 
+def _budget(text: str) -> str | int:
+    return text if text in ("steps", "none") else int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="1K")
     parser.add_argument("--teacher", choices=("reduced", "exact"), default="reduced")
-    parser.add_argument("--budget", choices=("steps", "none"), default="steps")
+    parser.add_argument("--budget", type=_budget, default="steps", help="steps, none, or gradients")
     parser.add_argument("--precision", type=float, default=0.05)
     parser.add_argument("--count", type=int, default=100, help="networks")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/linear-nets"))
     given = parser.parse_args()

@@ -41,8 +41,9 @@ def private_copy(model: Module) -> Module:
         return copy.deepcopy(model)
     except (NotImplementedError, RuntimeError, TypeError) as error:
         # Hooks that keep what passed through share it with every copy: TransformerLens 4 does.
+        said = " ".join(str(error).split())[:150]
         raise InputError(
-            f"{type(model).__name__} cannot be copied ({' '.join(str(error).split())[:150]}): where "
+            f"{type(model).__name__} cannot be copied ({said}): where "
             "hooks or modules keep tensors of an earlier pass, call the model once under "
             "torch.no_grad(); else drop what only this process can hold, as locks and open files"
         ) from error

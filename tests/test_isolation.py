@@ -29,5 +29,5 @@ def test_a_kept_tensor_of_a_pass_is_refused():
 def test_an_estimate_says_so_too():
     model = linear()
     model.lock = threading.Lock()
-    with pytest.raises(InputError, match="Linear cannot be copied .*lock"):
+    with pytest.raises(InputError, match=r"Linear cannot be copied .*lock"):
         llc.estimate(model, labelled(), "cross_entropy", **FAST)

@@ -20,8 +20,8 @@ from llc.errors import InputError
 __all__ = ["main"]
 
 COMMANDS = (
-    "estimate", "basins", "calibrate", "demo", "export", "fourier", "mix", "plant", "plot",
-    "refine", "report", "scale", "symmetries", "trace", "transitions", "validate",
+    "estimate", "basins", "calibrate", "demo", "doctor", "export", "fourier", "mix", "plant",
+    "plot", "refine", "report", "scale", "symmetries", "trace", "transitions", "validate",
 )  # fmt: skip
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 

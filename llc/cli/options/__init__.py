@@ -5,7 +5,7 @@ from typing import Annotated
 import tyro
 
 from llc.cli.options.estimates import Calibrate, Estimate, Scale, Symmetries
-from llc.cli.options.results import Demo, Export, Plot, Report, Transitions, Validate
+from llc.cli.options.results import Demo, Doctor, Export, Plot, Report, Transitions, Validate
 from llc.cli.options.sampling import Sampled, Sampling
 from llc.cli.options.training import Basins, Fourier, Mix, Plant, Refine, Trace, Variants
 
@@ -14,6 +14,7 @@ __all__ = [
     "Calibrate",
     "Command",
     "Demo",
+    "Doctor",
     "Estimate",
     "Export",
     "Fourier",
@@ -37,6 +38,7 @@ Command = (
     | Annotated[Basins, tyro.conf.subcommand("basins")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Fourier, tyro.conf.subcommand("fourier")]
     | Annotated[Mix, tyro.conf.subcommand("mix")]

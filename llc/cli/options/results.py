@@ -8,7 +8,7 @@ import tyro
 
 from llc.cli.options.sampling import OptionalInt, OptionalPath, OptionalPlace, Sampler
 
-__all__ = ["Demo", "Export", "Plot", "Report", "Transitions", "Validate"]
+__all__ = ["Demo", "Doctor", "Export", "Plot", "Report", "Transitions", "Validate"]
 
 
 @dataclass(frozen=True)
@@ -148,5 +148,19 @@ class Validate:
     """Processes; one a core, eight at most, if left out."""
     json: bool = False
     """Print JSON instead of the table."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Print versions, devices and threads, and check in seconds that estimates are right here.
+
+    Two cases with exact answers, a sampler that does not move, the same seed twice, chains side by
+    side, files and figures. Send what it prints with a report of an error.
+    """
+
+    json: bool = False
+    """Print JSON instead of words."""
     debug: bool = False
     """Show the traceback of an error."""
