@@ -80,6 +80,7 @@ def residual() -> nn.Module:
 
 
 NETS = {"conv": convolutional, "resnet": residual}
+NAMES = {"conv": "convolutional net", "resnet": "residual net, batch norm"}
 
 
 def task(net: str, random_labels: bool = False) -> llc.Task:
@@ -157,6 +158,40 @@ def measure(out: Path, net: str, random_labels: bool) -> llc.Trajectory:
     return found
 
 
+def draw(found: dict[tuple[str, bool], llc.Trajectory], out: Path) -> None:
+    """Losses above, LLCs below, a column a net; hollow where the verdict is not ok."""
+    from llc.plot.figures import COLOURS, PAGE, plain_ticks, save, sheet
+
+    nets = list(dict.fromkeys(net for net, _ in found))
+    caption = "Digits: loss and LLC of two nets over training, true and random labels."
+    with sheet(PAGE, 3.6, caption) as figure:
+        axes = figure.subplots(2, len(nets), sharex=True, squeeze=False)
+        for (net, labels), run in found.items():
+            losses, llcs = axes[:, nets.index(net)]
+            colour = COLOURS["second" if labels else "main"]
+            what = "random labels" if labels else "true labels"
+            steps = [point.step for point in run.points]
+            loss = [point.metadata["train_loss"] for point in run.points]
+            losses.plot(steps, loss, "-", color=colour, label=what)
+            for point in run.points:
+                e = point.estimate
+                fine = e.verdict.status == "ok"
+                llcs.errorbar(
+                    point.step, e.llc, 1.645 * e.mcse, fmt="o", ms=4, color=colour,
+                    mfc=colour if fine else "white",
+                )  # fmt: skip
+            llcs.plot(steps, run.llc, lw=0.8, color=colour)
+            null = [point.estimate.null for point in run.points]
+            llcs.plot(steps, null, ":", lw=0.8, color=colour)
+            losses.set_title(NAMES[net])
+            llcs.set(xscale="log", yscale="log", xlabel="training step")
+            plain_ticks(llcs.xaxis)
+        axes[0, 0].set_ylabel("training loss (nats)")
+        axes[1, 0].set_ylabel(r"LLC $\hat\lambda$ (90 %)")
+        axes[0, 0].legend()
+    save(figure, out / "vision.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/vision"))
@@ -164,7 +199,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     runs = [(net, labels) for net in given.only or NETS for labels in (False, True)]
-    found = {run: measure(given.out, *run) for run in runs}
+    draw({run: measure(given.out, *run) for run in runs}, given.out)
 
 
 if __name__ == "__main__":
