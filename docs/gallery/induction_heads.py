@@ -4,7 +4,8 @@
     rlct refine runs/induction/checkpoints --task induction-heads … --out runs/induction/refined
     python docs/gallery/induction_heads.py draw runs/induction
 
-The page beside this file says with which settings. What has been done is not done again.
+The page beside this file says with which settings. For another chain and other initial weights add
+``--seed 1`` and take ``--task docs/gallery/induction_heads.py:second``.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from llc.checkpoints import find_checkpoints
 from llc.files import write_whole
 from llc.plot.figures import CYCLE, PAGE, plain_ticks, sheet
 from llc.plot.trajectory import settings_line
+from llc.task import Task
 from llc.tasks import induction_heads as ih
 from llc.tasks import repeated_text as text
 
@@ -79,11 +81,11 @@ def ablated(model: ih.AttentionOnly, layer: int, head: int) -> Iterator[None]:
 
 
 @torch.no_grad()
-def scores(model: ih.AttentionOnly) -> list[dict[str, float]]:
+def scores(model: ih.AttentionOnly, chain: Tensor) -> list[dict[str, float]]:
     """Where heads look on random tokens repeated, and rises of the text's losses without each."""
     drawn = torch.Generator().manual_seed(SEED)
     found = patterns(model, *text.draw_sequences(SEQUENCES, drawn, None))
-    own = text.draw_sequences(SEQUENCES, drawn, text.rules())
+    own = text.draw_sequences(SEQUENCES, drawn, chain)
     losses = dict(zip(("first_loss", "later_loss"), ih.losses(model, *own), strict=True))
     rows = []
     for k in range(len(HEADS)):
@@ -97,20 +99,22 @@ def scores(model: ih.AttentionOnly) -> list[dict[str, float]]:
     return rows
 
 
-def floors() -> tuple[float, float]:
+def floors(chain: Tensor) -> tuple[float, float]:
     """What a predictor that knows the chain alone loses on the first pass, and on later ones."""
-    tokens, piece = text.draw_sequences(
-        SEQUENCES, torch.Generator().manual_seed(SEED), text.rules()
-    )
-    found, place = text.chain_losses(tokens, text.rules()), torch.arange(1, text.LENGTH)
+    drawn = torch.Generator().manual_seed(SEED)
+    tokens, piece = text.draw_sequences(SEQUENCES, drawn, chain)
+    found, place = text.chain_losses(tokens, chain), torch.arange(1, text.LENGTH)
     parts = (place < piece[:, None], place > piece[:, None])
     return tuple(found[part].mean().item() for part in parts)  # type: ignore[return-value]
 
 
-def table(folder: Path) -> list[dict[str, Any]]:
+def table(folder: Path, seed: int) -> list[dict[str, Any]]:
     """Join refined.csv and the scores, a row a head and checkpoint; write them beside it."""
-    known = {c.step: scores(ih.task(sequences=2).at(c.weights()).model)
-             for c in find_checkpoints(folder / "checkpoints")}  # fmt: skip
+    own = ih.task(seed, sequences=2)
+    known = {
+        c.step: scores(own.at(c.weights()).model, text.rules(seed))  # type: ignore[arg-type]
+        for c in find_checkpoints(folder / "checkpoints")
+    }
     with (folder / "refined" / "refined.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -130,25 +134,26 @@ def role(rows: list[dict[str, Any]], head: str) -> tuple[str, str]:
     return ROLES[max(ROLES, key=lambda name: float(last[name]))]
 
 
-def draw(folder: Path) -> None:
-    rows, result = table(folder), Refined.load(folder / "refined")
+def draw(folder: Path, seed: int) -> None:
+    rows, result = table(folder, seed), Refined.load(folder / "refined")
     caption = (
         f"Repeated text, two layers of four heads: losses, prefix matching, ablation and refined "
         f"LLC of each head over training; {settings_line(result, only=False)}."
     )
     with sheet(PAGE, 6.4, caption) as figure:
-        axes = figure.subplot_mosaic("ab;cd;ee", height_ratios=[1, 1, 1.1])
-        _losses(axes["a"], rows)
+        above, below = figure.subfigures(2, 1, height_ratios=[2, 1.1])
+        axes = above.subplot_mosaic("ab;cd")
+        _losses(axes["a"], rows, floors(text.rules(seed)))
         for place, column, label in (
             ("b", "prefix", "prefix matching"),
-            ("c", "later_rise", "rise of loss without head (nats)"),
+            ("c", "later_rise", "rise of later loss without head"),
             ("d", "llc", r"refined LLC $\hat\lambda$ (90 %)"),
         ):
             _heads(axes[place], rows, column)
             axes[place].set_ylabel(label)
         handles, labels = axes["d"].get_legend_handles_labels()
         axes["c"].legend(handles, labels, loc="upper left", fontsize=6)
-        plot.refined(result, axes["e"])
+        plot.refined(result, below.subplots())
         for place in "abcd":
             axes[place].set_xscale("log")
             plain_ticks(axes[place].xaxis)
@@ -156,11 +161,11 @@ def draw(folder: Path) -> None:
     print("\n".join(map(str, plot.save(figure, folder / "figures" / "induction-heads.png"))))
 
 
-def _losses(ax: Any, rows: list[dict[str, Any]]) -> None:
+def _losses(ax: Any, rows: list[dict[str, Any]], floors: tuple[float, float]) -> None:
     own = [row for row in rows if row["part"] == HEADS[0]]
     steps = [int(row["step"]) for row in own]
     for name, label, colour, floor in zip(
-        ("first_loss", "later_loss"), ("first pass", "later passes"), CYCLE, floors(), strict=False
+        ("first_loss", "later_loss"), ("first pass", "later passes"), CYCLE, floors, strict=False
     ):
         ax.plot(steps, [float(row[name]) for row in own], "o-", ms=3, color=colour, label=label)
         ax.axhline(floor, color=colour, lw=0.8, ls=":")
@@ -181,10 +186,14 @@ def _heads(ax: Any, rows: list[dict[str, Any]], column: str) -> None:
         ax.errorbar(steps, values, errors, elinewidth=0.7, **look)
 
 
-def train(folder: Path) -> None:
+def second() -> Task:
+    return ih.task(seed=1)
+
+
+def train(folder: Path, seed: int) -> None:
     with tqdm(total=STEPS, desc="training", mininterval=1.0) as bar:
         ih.train(
-            folder / "checkpoints", steps=STEPS, save_at=SAVE_AT,
+            folder / "checkpoints", steps=STEPS, save_at=SAVE_AT, seed=seed,
             report=lambda step: bar.update(step - bar.n),
         )  # fmt: skip
 
@@ -194,5 +203,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=["train", "draw"])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    {"train": train, "draw": draw}[given.what](given.folder)
+    {"train": train, "draw": draw}[given.what](given.folder, given.seed)
