@@ -43,9 +43,9 @@ Result, of 24 estimates 15 ok, 9 warn, none fail:
       50  1.969   2.36     0.105     7.65 ± 0.16      33.3   1.001  1.038       3208  ok
      150  0.729   3.49     0.110    73.42 ± 0.44       344   0.998  1.025       2412  ok
      500  0.008   6.58     0.123   140.97 ± 0.98       807   1.000  1.027       3384  ok
-    2000  0.000   8.72     0.107   114.10 ± 0.94       893   0.997  1.022       4304  warn (cut_short)
+    2000  0.000   8.72     0.107   114.10 ± 0.94       893   0.997  1.022       4304  warn **
 
-    * prior_dominated: the number is the loss's flatness at radius 1/√γ
+    * prior_dominated: the number is the loss's flatness at radius 1/√γ; ** cut_short
 
 Memorising costs more: at the end 55.4 against 3.6, and 114 against 15.3 (ratios of 15.6 and 7.4).
 The null goes the same way by less, 266 against 67 and 893 against 277: of the ratios of 16 and 7
