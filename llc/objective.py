@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from llc import losses
-from llc.data import number_of_examples, padded, repeated, take
+from llc.data import number_of_examples, padded, repeated, take, unsuited
 from llc.errors import InputError
 from llc.footprint import kept_bytes
 from llc.isolation import private_copy
@@ -180,10 +180,12 @@ class Objective:
             except InputError:
                 raise
             except Exception as error:
+                why = "check that the data are what the model expects"
+                if batch is not None:
+                    why = unsuited(batch, next(iter(self.module.parameters())).dtype) or why
                 raise InputError(
                     f"the model or its loss failed on a batch of the data: {type(error).__name__}: "
-                    f"{' '.join(str(error).split())[:200]}; check that the data are what the "
-                    "model expects"
+                    f"{' '.join(str(error).split())[:200]}; {why}"
                 ) from error
         if not isinstance(first, Tensor) or not first.is_floating_point():
             kind = f"{first.dtype} tensor" if isinstance(first, Tensor) else type(first).__name__

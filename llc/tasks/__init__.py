@@ -12,6 +12,7 @@ BUILTIN = (
     "linear-net",
     "superposition",
     "in-context-regression",
+    "induction-heads",
 )
 
 

@@ -1,0 +1,195 @@
+"""A data set read whole, example by example, into tensors."""
+
+import random
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map
+
+from llc.errors import InputError
+from llc.headroom import free_memory, in_words
+from llc.isolation import undisturbed
+
+__all__ = ["check", "read"]
+
+CHUNK = 256
+REREAD = 64
+SHARE_OF_FREE = 0.8
+SECONDS_WITHOUT_BAR = 2.0
+
+Collate = Callable[[list[Any]], Any]
+
+
+def read(dataset: Any, collate: Collate) -> Any:
+    """Read every example of a map-style data set, and some, or all, a second time.
+
+    Some, spread over the whole, unless reading has moved a random generator of the process, which
+    is where augmentation gets its numbers: then all. The generators are left as they were.
+
+    Args:
+        dataset: has a length and items by number.
+        collate: a list of items → a nest of tensors, as of a ``DataLoader``.
+
+    Returns:
+        The nest, all examples in it.
+
+    Raises:
+        InputError: nothing to read, an example that cannot be read, examples that do not stack,
+            do not fit into memory, or differ when read twice.
+    """
+    size = len(dataset)
+    if size == 0:
+        raise InputError("data is an empty data set: give at least one example")
+    with undisturbed():
+        before = _state()
+        first = _stacked(dataset, collate, range(min(CHUNK, size)))
+        whole = _filled(first, dataset, collate) if size > CHUNK else first
+        count = min(REREAD, size)
+        again = range(size) if _state() != before else [k * size // count for k in range(count)]
+        _read_again(whole, dataset, collate, again)
+    return whole
+
+
+def check(data: Any) -> None:
+    """Refuse anything but tensors of one and the same number of examples, at least 1.
+
+    Raises:
+        InputError: as said.
+    """
+    leaves = _leaves(data)
+    wrong = [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]
+    if wrong or not leaves:
+        raise InputError(
+            f"data holds {wrong[0] if wrong else 'nothing'}, expected tensors: give a pair "
+            "(inputs, targets) of tensors, a map-style Dataset, or a DataLoader"
+        )
+    scalars = sum(leaf.ndim == 0 for leaf in leaves)
+    if scalars:
+        raise InputError(
+            "data holds a tensor without dimensions, expected one example a row: give tensors "
+            "of shape (examples, ...)"
+        )
+    lengths = [len(leaf) for leaf in leaves]
+    if len(set(lengths)) > 1:
+        raise InputError(
+            f"data holds tensors of {' and '.join(map(str, lengths))} examples, expected equal "
+            "numbers: inputs and targets must have the same first dimension"
+        )
+    if lengths[0] == 0:
+        raise InputError("data is empty (0 examples): give at least one example")
+
+
+def _filled(first: Any, dataset: Any, collate: Collate) -> Any:
+    """Read on after the first examples, into tensors with room for all."""
+    from tqdm import tqdm
+
+    size = len(dataset)
+    _check_room(first, size)
+    whole = tree_map(lambda leaf: leaf.new_empty((size, *leaf.shape[1:])), first)
+    starts = tqdm(
+        range(0, size, CHUNK), desc="reading data", unit_scale=CHUNK, unit=" examples",
+        leave=False, delay=SECONDS_WITHOUT_BAR, disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+    for start in starts:
+        index = range(start, min(start + CHUNK, size))
+        part = _stacked(dataset, collate, index) if start else first
+        for into, leaf in _matched(whole, part):
+            into[start : index.stop] = leaf
+    return whole
+
+
+def _matched(whole: Any, part: Any) -> list[tuple[Tensor, Tensor]]:
+    """Pair the tensors of a part with those of the whole; examples must be of one kind."""
+    (into, form), (leaves, other) = tree_flatten(whole), tree_flatten(part)
+    if form != other:
+        raise InputError(
+            "the examples of data are of different kinds, expected the same nest of tensors for "
+            "each: let every example be a pair (input, target)"
+        )
+    for one, two in zip(into, leaves, strict=True):
+        if one.shape[1:] != two.shape[1:] or one.dtype != two.dtype:
+            kinds = [f"{tuple(leaf.shape[1:])} of {leaf.dtype}" for leaf in (one, two)]
+            raise InputError(
+                f"the examples of data do not stack into tensors of one shape ({kinds[0]} and "
+                f"{kinds[1]}): pad or resize them to one, or give tensors"
+            )
+    return list(zip(into, leaves, strict=True))
+
+
+def _read_again(whole: Any, dataset: Any, collate: Collate, index: Sequence[int]) -> None:
+    for start in range(0, len(index), CHUNK):
+        places = index[start : start + CHUNK]
+        again = _stacked(dataset, collate, places)
+        there = torch.tensor(list(places))
+        for first, second in _matched(whole, again):
+            # Written so that nan, which equals nothing, is not taken for a change.
+            if not torch.equal(first[there].nan_to_num(), second.nan_to_num()):
+                raise InputError(
+                    "data gives other values when the same examples are read twice, as shuffling "
+                    "or random augmentation does: give the data set without augmentation, with "
+                    "the transform used for evaluation"
+                )
+
+
+def _stacked(dataset: Any, collate: Collate, index: Sequence[int]) -> Any:
+    items = [_item(dataset, k) for k in index]
+    pictures = [x for x in _leaves(items[0]) if type(x).__module__.partition(".")[0] == "PIL"]
+    if pictures:
+        raise InputError(
+            f"data gives PIL images ({type(pictures[0]).__name__} of {pictures[0].size}), expected "
+            "tensors: give the data set a transform, such as torchvision.transforms.ToTensor()"
+        )
+    try:
+        found = collate(items)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the examples of data do not stack into tensors of one shape "
+            f"({_line(error)}): pad or resize them to one, or give tensors"
+        ) from error
+    found = tuple(found) if isinstance(found, list) else found
+    check(found)
+    return found
+
+
+def _item(dataset: Any, index: int) -> Any:
+    try:
+        return dataset[index]
+    except Exception as error:
+        raise InputError(
+            f"example {index} of data ({type(dataset).__name__}) cannot be read, "
+            f"{type(error).__name__}: {_line(error)}; expected dataset[{index}] to be a pair "
+            "(input, target)"
+        ) from error
+
+
+def _check_room(first: Any, size: int) -> None:
+    """Refuse data that do not fit into memory before all of them are read."""
+    leaves = _leaves(first)
+    each = sum(leaf[0].numel() * leaf.element_size() for leaf in leaves)
+    room = SHARE_OF_FREE * free_memory(torch.device("cpu"))
+    if each * size > room:
+        most = max(int(room / each) // 2, 1)
+        raise InputError(
+            f"data holds {size:,} examples of {in_words(each)}, {in_words(each * size)} in all, "
+            f"which samplers keep in memory, and {in_words(room)} may be used: give examples "
+            f"drawn at random, torch.utils.data.Subset(dataset, torch.randperm({size})"
+            f"[:{min(most, 10_000)}].tolist())"
+        )
+
+
+def _state() -> tuple[Any, ...]:
+    """Where the generators of the process stand."""
+    _, keys, place, *_ = np.random.get_state()
+    return random.getstate(), bytes(keys), place, bytes(torch.get_rng_state().numpy())  # type: ignore
+
+
+def _leaves(data: Any) -> Sequence[Any]:
+    return tree_flatten(data)[0]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
