@@ -1,20 +1,13 @@
-"""The process and the user's model as we found them: nothing is left changed by sampling."""
+"""The process as we found it: nothing global is left changed by sampling."""
 
-import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import nn
 
-from llc.errors import InputError
-
-__all__ = ["private_copy", "undisturbed"]
-
-Module = TypeVar("Module", bound=nn.Module)
+__all__ = ["undisturbed"]
 
 
 @contextmanager
@@ -29,21 +22,3 @@ def undisturbed() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(array)
-
-
-def private_copy(model: Module) -> Module:
-    """Return a copy of a user's model, which is then ours to change.
-
-    Raises:
-        InputError: the model holds something that cannot be copied.
-    """
-    try:
-        return copy.deepcopy(model)
-    except (NotImplementedError, RuntimeError, TypeError) as error:
-        # Hooks that keep what passed through share it with every copy: TransformerLens 4 does.
-        said = " ".join(str(error).split())[:150]
-        raise InputError(
-            f"{type(model).__name__} cannot be copied ({said}): where "
-            "hooks or modules keep tensors of an earlier pass, call the model once under "
-            "torch.no_grad(); else drop what only this process can hold, as locks and open files"
-        ) from error

@@ -16,9 +16,9 @@ from llc import losses
 from llc.data import number_of_examples, padded, repeated, take, unsuited
 from llc.errors import InputError
 from llc.footprint import kept_bytes
-from llc.isolation import private_copy
 from llc.params import Layout, PartialLayout
 from llc.parts import restrict
+from llc.private import private_copy
 from llc.reweighted import Reweighted
 from llc.task import Task
 

@@ -10,7 +10,7 @@ from llc import data as data_
 from llc import losses
 from llc.errors import InputError
 from llc.formats import LOG, WRAPPERS
-from llc.isolation import private_copy
+from llc.private import private_copy
 from llc.symmetry import Symmetry
 
 __all__ = ["Task"]

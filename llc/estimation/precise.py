@@ -9,8 +9,8 @@ from torch.utils._pytree import tree_map
 
 from llc.errors import InputError
 from llc.execution import Execution
-from llc.isolation import private_copy
 from llc.objective import Objective
+from llc.private import private_copy
 from llc.task import Task
 
 __all__ = ["precise_objective"]

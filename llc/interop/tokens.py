@@ -19,9 +19,10 @@ from llc.estimator import measure
 from llc.execution import Execution
 from llc.interop.draws import TokenDraws
 from llc.interop.layout import draws_tree, observable
-from llc.isolation import private_copy, undisturbed
+from llc.isolation import undisturbed
 from llc.objective import one_attention_path
 from llc.params import stream_seed
+from llc.private import private_copy
 from llc.progress import Bar
 from llc.reweighted import Reweighted
 from llc.sampling.chains import Report, advance

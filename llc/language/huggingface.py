@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from llc.errors import InputError
-from llc.isolation import private_copy
 from llc.language import hub, tokens
+from llc.private import private_copy
 from llc.task import Task
 
 __all__ = ["WEIGHTINGS", "LanguageModel", "task"]

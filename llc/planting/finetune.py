@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from llc import losses
 from llc.errors import InputError
 from llc.files import write_whole
-from llc.isolation import private_copy, undisturbed
+from llc.isolation import undisturbed
 from llc.params import stream_seed
 from llc.planting.fitted import Fitted
 from llc.planting.relabelled import exceptions, pairs_of, relabel
 from llc.planting.variant import Variant, found, kept
+from llc.private import private_copy
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_values

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from llc import losses
 from llc.errors import InputError
-from llc.isolation import private_copy, undisturbed
+from llc.isolation import undisturbed
 from llc.params import stream_seed
+from llc.private import private_copy
 from llc.task import Task
 
 __all__ = ["are_classes", "exceptions", "pairs_of", "relabel"]

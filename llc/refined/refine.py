@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.files import write_whole
-from llc.isolation import private_copy
 from llc.parts import as_strings, head_names, restrict
+from llc.private import private_copy
 from llc.refined.result import FILE, Refined
 from llc.settings import Settings
 from llc.task import Task

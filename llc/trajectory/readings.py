@@ -13,7 +13,8 @@ from llc import losses
 from llc.companions import curvature
 from llc.data import number_of_examples, take
 from llc.errors import InputError
-from llc.isolation import private_copy, undisturbed
+from llc.isolation import undisturbed
+from llc.private import private_copy
 from llc.settings import Settings
 from llc.task import Task
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from llc.data import number_of_examples, take
 from llc.errors import InputError
-from llc.isolation import private_copy
 from llc.objective import one_attention_path
+from llc.private import private_copy
 from llc.task import Task
 
 __all__ = ["Probe", "Recorder"]

@@ -12,8 +12,8 @@ from torch import Tensor
 from llc.checkpoints import load_weights
 from llc.data import number_of_examples, take
 from llc.errors import InputError
-from llc.isolation import private_copy
 from llc.objective import CHUNK, Objective
+from llc.private import private_copy
 from llc.task import Task
 
 __all__ = ["Landscape", "Place", "Weights", "blended", "weights_of"]

@@ -15,9 +15,10 @@ from llc.estimation import Estimate
 from llc.estimation.precise import precise_objective
 from llc.estimator import estimate_task
 from llc.execution import Execution
-from llc.isolation import private_copy, undisturbed
+from llc.isolation import undisturbed
 from llc.objective import CHUNK, Objective
 from llc.params import stream_seed
+from llc.private import private_copy
 from llc.progress import Bar
 from llc.settings import Settings
 from llc.symmetry import Part, Symmetry

@@ -8,7 +8,7 @@ from tiny import FAST, labelled, linear
 
 import llc
 from llc.errors import InputError
-from llc.isolation import private_copy
+from llc.private import private_copy
 
 
 def test_a_copy_shares_nothing():
