@@ -77,11 +77,12 @@ def test_the_first_command_of_the_overview_works_as_it_stands(tmp_path, monkeypa
     line = next(r for r in overview(COMMANDS, DESCRIPTION).splitlines() if "then with" in r)
     words = line.split("rlct ")[1].replace("CKPT", "step_1.pt").split()
     task = next(r for r in overview(COMMANDS, DESCRIPTION).splitlines() if "task()" in r)
+    said = task.partition("()")[2].strip().replace("returns", "return")
     torch.save(linear().state_dict(), tmp_path / "step_1.pt")
     (tmp_path / "my_task.py").write_text(
         "import llc\nfrom tiny import linear, labelled\n\ndef task():\n"
         "    model, (inputs, targets) = linear(), labelled()\n"
-        f"    {task.partition("()")[2].strip().replace("returns", "return")}\n"
+        f"    {said}\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
