@@ -149,3 +149,20 @@ def test_every_source_of_the_code_is_on_the_page_of_sources():
             files = file.parent.rglob("*.py") if file.name == "__init__.py" else [file]
             text = " ".join(f.read_text() for f in files)
             assert any(name in text for name in names), (module, source)
+
+
+def test_the_citation_is_whole_and_of_this_version():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    top = {line.partition(":")[0] for line in lines if line and not line.startswith((" ", "-"))}
+    assert top >= {"cff-version", "message", "title", "authors", "version", "license", "abstract"}
+    assert f"version: {llc.__version__}" in lines
+    years = [line.split()[-1] for line in lines if line.strip().startswith("year:")]
+    page = (DOCS / "references.md").read_text()
+    assert len(years) >= 3
+    assert all(f"({year})" in page for year in years)
+
+
+def test_changes_begin_with_this_version():
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    first = next(line for line in changes.splitlines() if line.startswith("## "))
+    assert first.split()[1] == llc.__version__
