@@ -242,7 +242,7 @@ def _evidence(f: Mapping[str, Any]) -> str:
 def _centre_advice(behavioural: bool) -> str:
     """With its own outputs as targets w* is a minimum: chains on their way look alike."""
     if behavioural:
-        return "its own outputs are the targets already, so give more budget or burn-in, or raise gamma"
+        return "the targets are its own outputs already: give more budget, or raise gamma"
     return "use behavioural=True, train on, or raise gamma"
 
 
