@@ -145,7 +145,18 @@ def read_metadata(path: str | Path) -> dict[str, float]:
 def save_checkpoint(
     folder: Path, step: int, weights: Mapping[str, Tensor], metadata: Mapping[str, float]
 ) -> Checkpoint:
-    """Write ``step_NNNNNNN.safetensors`` whole or not at all; metadata go into its header."""
+    """Write ``step_NNNNNNN.safetensors`` whole or not at all.
+
+    Args:
+        folder: where it goes; made if it does not exist.
+        step: training step, which names the file.
+        weights: a state dict; tensors are copied to the CPU.
+        metadata: numbers that go into the file's header and become columns of a trajectory, such
+            as losses. ``exact_llc`` is drawn as λ.
+
+    Returns:
+        The checkpoint, which reads its weights when asked.
+    """
     from safetensors.torch import save
 
     path = folder / f"step_{step:07d}.safetensors"

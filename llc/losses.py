@@ -162,14 +162,28 @@ def _per_example(values: Tensor) -> Tensor:
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    _refuse_classes_last(outputs, targets)
     return _per_example(F.cross_entropy(outputs, targets, reduction="none"))
 
 
 def _cross_entropy_by_example(outputs: Tensor, targets: Tensor) -> Tensor:
+    _refuse_classes_last(outputs, targets)
     return _over_own(
         F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED),
         targets != IGNORED,
     )
+
+
+def _refuse_classes_last(outputs: Tensor, targets: Tensor) -> None:
+    """Say what to write where outputs are (batch, positions, classes), as language models give."""
+    last = outputs.ndim > 2 and outputs.shape[:-1] == targets.shape
+    if last and outputs.shape[:1] + outputs.shape[2:] != targets.shape:
+        raise InputError(
+            f"cross_entropy got outputs of shape {tuple(outputs.shape)} for targets of shape "
+            f"{tuple(targets.shape)}, expected the classes in dimension 1: give the model's "
+            "outputs.movedim(-1, 1), or, of a language model and its tokens, "
+            "llc.language.huggingface.task(model, tokens)"
+        )
 
 
 def _over_own(values: Tensor, kept: Tensor) -> Tensor:

@@ -1,13 +1,33 @@
 """A progress bar for one estimate: phases as they come."""
 
 import sys
+import time
 from types import TracebackType
 
-__all__ = ["Bar"]
+__all__ = ["Bar", "Log"]
+
+EVERY = 300.0
+"""Seconds between two lines in a log."""
+
+
+class Log:
+    """A line on standard error every five minutes where that is no terminal: a log shows life."""
+
+    def __init__(self, name: str, *, shown: bool = True) -> None:
+        self._name = name
+        self._shown = shown and not sys.stderr.isatty()
+        self._last = time.monotonic()
+
+    def __call__(self, what: str) -> None:
+        """Say what is being done, if it is time to."""
+        if self._shown and time.monotonic() - self._last >= EVERY:
+            self._last = time.monotonic()
+            sys.stderr.write(f"{self._name}: {what}\n")
+            sys.stderr.flush()
 
 
 class Bar:
-    """Shows phase and steps on standard error; silent where that is no terminal.
+    """Shows phase and steps on standard error; a line now and then where that is no terminal.
 
     Use as a context manager; the value is the report function samplers call.
     """
@@ -16,6 +36,7 @@ class Bar:
         from tqdm import tqdm
 
         self._bar = tqdm(desc=name, unit="step", leave=False, disable=not sys.stderr.isatty())
+        self._log = Log(name)
         self._phase = ""
 
     def __enter__(self) -> "Bar":
@@ -36,6 +57,7 @@ class Bar:
 
     def __call__(self, phase: str, done: int, total: int | None) -> None:
         """Show ``done`` steps of a phase, of ``total`` where known."""
+        self._log(f"{phase}, {done:,}{'' if total is None else f' of {total:,}'} steps")
         if phase != self._phase:
             self._phase = phase
             self._bar.reset(total=total)

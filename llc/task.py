@@ -85,8 +85,9 @@ class Task:
             losses.resolve(self.loss)
             if not _is_pair(self.data):
                 raise InputError(
-                    "loss(outputs, targets) needs data as pairs (inputs, targets) of tensors: "
-                    "give such data, or use batch_loss(model, batch)"
+                    f"data gives {_described(self.data)}, but loss(outputs, targets) needs pairs "
+                    "(inputs, targets) of tensors: give such data, or instead of loss a "
+                    "batch_loss(model, batch) that takes what the data give"
                 )
 
     def _checked(self, readings: Any) -> dict[str, Any] | None:
@@ -193,6 +194,17 @@ def _symmetries(given: Any) -> tuple[Symmetry, ...]:
 def _is_pair(data: Any) -> bool:
     pair = isinstance(data, tuple | list) and len(data) == 2
     return pair and all(isinstance(part, Tensor) for part in data)
+
+
+def _described(data: Any) -> str:
+    """What data that are no pair look like, in a user's words."""
+    if isinstance(data, Tensor):
+        return f"one tensor of shape {tuple(data.shape)}"
+    if isinstance(data, Mapping):
+        return f"dictionaries of {_some([repr(key) for key in data])}"
+    if isinstance(data, tuple | list):
+        return f"{len(data)} things an example"
+    return f"a {type(data).__name__}"
 
 
 def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -109,7 +109,21 @@ TASKS = {
     ),
     "loss of pairs, data single": (
         lambda: estimate(data=DATA[0]),
-        ["pairs (inputs, targets)", "batch_loss"],
+        ["one tensor of shape (40, 3)", "pairs (inputs, targets)", "batch_loss"],
+    ),
+    "loss of pairs, data in dictionaries": (
+        lambda: estimate(data={"image": DATA[0], "label": DATA[1]}),
+        ["dictionaries of 'image', 'label'", "pairs (inputs, targets)", "batch_loss(model, batch)"],
+    ),
+    "loss of pairs, data of three": (
+        lambda: estimate(data=(*DATA, DATA[1])),
+        ["3 things", "pairs (inputs, targets)"],
+    ),
+    "classes last, as language models give them": (
+        lambda: estimate(
+            nn.Embedding(5, 4), torch.zeros(2, 7, 6).long().unbind(), loss="cross_entropy"
+        ),
+        ["(7, 6, 4)", "(7, 6)", "dimension 1", "huggingface.task"],
     ),
 }
 DATA_SETS = {

@@ -50,12 +50,35 @@ def test_plateaus_of_the_linear_net_are_those_of_its_table():
 def test_every_page_is_in_the_index_and_has_a_small_figure():
     index = (GALLERY / "index.md").read_text()
     pages = {page.stem for page in GALLERY.glob("*.md")} - {"index"}
-    assert len(pages) >= 2
+    assert len(pages) >= 3
+    assert ":glob:\n\n*\n" in index
     for page in pages:
-        assert f"\n{page}\n" in index
-        assert f"({page}.md)" in index
+        (row,) = [line for line in index.splitlines() if f"({page}.md) | " in line]
+        assert f"[![]({page}.png)]({page}.md) [**" in row
+        assert "`rlct demo " in row
         assert f"]({page}.png)" in (GALLERY / f"{page}.md").read_text()
         assert (GALLERY / f"{page}.png").stat().st_size < 150_000
+
+
+def test_numbers_of_the_superposition_page_are_those_of_its_table():
+    with (GALLERY / "superposition.csv").open() as file:
+        run = {int(row["step"]): row for row in csv.DictReader(file)}
+    rows = [row for row in table("superposition.md") if row[0].isdigit()]
+    assert len(rows) == 8
+    for step, llc, exact, _, loss, _ in rows:
+        measured = run[int(step)]
+        value, spread = map(float, llc.split(" ± "))
+        assert value == pytest.approx(float(measured["llc"]), abs=0.0051)
+        assert spread == pytest.approx(float(measured["mcse"]), abs=0.0051)
+        known = float(measured["exact_llc"])
+        assert exact == ("unknown" if np.isnan(known) else f"{known:g}")
+        assert float(loss) == pytest.approx(float(measured["train_loss"]), abs=0.00006)
+    steps = columns("superposition.csv")
+    found = find_in_curve(steps["step"], steps["llc"], steps["mcse"])
+    assert (found.verdict, len(found)) == ("jumps", 1)
+    assert found[0].jump == pytest.approx(2.71, abs=0.1)
+    assert [p.llc for p in found.plateaus] == pytest.approx([5.98, 8.69], abs=0.05)
+    assert {row["verdict"] for row in run.values()} == {"ok"}
 
 
 def test_numbers_of_the_transformer_are_those_of_its_table():

@@ -99,6 +99,11 @@ def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of op
 
         print(f"rlct {llc.__version__}")
         return None
+    if arguments in (["--help"], ["-h"]):
+        from llc.cli.overview import overview
+
+        print(overview(COMMANDS, DESCRIPTION))
+        return None
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

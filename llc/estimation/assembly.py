@@ -124,6 +124,7 @@ def assemble(
             "step_advice": "leave step_size out"
             if settings.step_size is not None
             else f"give a step_size below {samples.step_size:.3g}",
+            "behavioural": settings.behavioural,
             "chains": settings.chains,
             "diverged": ", ".join(map(str, diverged)),
             "diverged_count": len(diverged),

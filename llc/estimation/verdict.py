@@ -58,7 +58,7 @@ class Reason(enum.Enum):
     )
     NOT_A_MINIMUM = (
         "w* is not a minimum at this temperature ({evidence}): the LLC is too low by an unknown "
-        "amount; use behavioural=True, train on, or raise gamma"
+        "amount; {centre_advice}"
     )
     PRIOR_DOMINATED = (
         "the LLC is {saturation:.0%} of what the prior alone gives ({null:.4g}): the number is "
@@ -142,6 +142,7 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
         **_equilibrium(facts),
         **_way_out_of_the_prior(facts),
         "evidence": _evidence(facts),
+        "centre_advice": _centre_advice(facts.get("behavioural", False)),
     }
     found = sorted(_found(facts), key=lambda pair: pair[1] != "fail")
     grades = [grade for _, grade in found]
@@ -236,6 +237,13 @@ def _evidence(f: Mapping[str, Any]) -> str:
     if f["below_baseline"] > 0.01:
         signs.append(f"{f['below_baseline']:.0%} of the draws have lower loss than w*")
     return "; ".join(signs)
+
+
+def _centre_advice(behavioural: bool) -> str:
+    """With its own outputs as targets w* is a minimum: chains on their way look alike."""
+    if behavioural:
+        return "the targets are its own outputs already: give more budget, or raise gamma"
+    return "use behavioural=True, train on, or raise gamma"
 
 
 def _readings(f: Mapping[str, Any]) -> list[str]:

@@ -221,6 +221,11 @@ def masked(ids: Tensor, labels: Tensor | None, mask: Tensor | None) -> Tokens:
     it, and the mask itself is not needed once the labels leave padding out. Padding before a text
     would be looked at: such rows are rolled until it stands behind.
 
+    Args:
+        ids: ``(sequences, length)``.
+        labels: of that shape, -100 where nothing is to be predicted; the ids unless given.
+        mask: of that shape, 0 at padding.
+
     Raises:
         InputError: shapes differ, or a mask has holes.
     """

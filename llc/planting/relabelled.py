@@ -53,6 +53,11 @@ def relabel(task: Task, count: int, *, seed: int = 0) -> Task:
 def exceptions(task: Task, count: int, *, seed: int = 0) -> Tensor:
     """Return the places of the examples that `relabel` gives other targets, ``(count,)``.
 
+    Args:
+        task: with ``loss`` and pairs (inputs, targets).
+        count: exceptions; those of a smaller count are the first of a larger one's.
+        seed: of the choice, as for `relabel`.
+
     Raises:
         InputError: as `relabel`.
     """

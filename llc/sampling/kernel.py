@@ -104,7 +104,14 @@ class Kernel(NamedTuple):
 def observe(
     evaluation: Evaluation, displacement: Tensor, gamma: Tensor, acceptance: Tensor | None = None
 ) -> StepInfo:
-    """Read the numbers of `StepInfo` off an evaluation in units of nβ."""
+    """Read the numbers of `StepInfo` off an evaluation in units of nβ.
+
+    Args:
+        evaluation: rise, noise and gradient at the position where the step began.
+        displacement: that position, δ = w − w*, ``(chains, D)``.
+        gamma: γ, ``()``.
+        acceptance: of a Metropolis test, ``(chains,)``; 1 unless given.
+    """
     return StepInfo(
         evaluation.rise,
         evaluation.noise,

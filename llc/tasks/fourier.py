@@ -98,7 +98,13 @@ def amplitudes(logits: Tensor) -> Tensor:
 
 
 def key_frequencies(model: nn.Module, prime: int, share: float = 0.02) -> tuple[int, ...]:
-    """Return the frequencies that make at least ``share`` of the logits' variance, by number."""
+    """Return the frequencies that make at least ``share`` of the logits' variance, by number.
+
+    Args:
+        model: pairs of numbers ``(batch, 2)`` → logits ``(batch, ≥ p)``.
+        prime: p.
+        share: from 0 to 1.
+    """
     logits = all_logits(model, prime)
     parts = _share(logits, amplitudes(logits))
     return tuple(int(k) + 1 for k in (parts >= share).nonzero().flatten())

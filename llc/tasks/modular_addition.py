@@ -107,6 +107,11 @@ def task(prime: int = 53, seed: int = 0, random_labels: bool = False) -> Task:
     """Return the task on its training pairs, the model freshly initialised; the rest as a reading.
 
     The held-out pairs are the data set ``"test"`` among its readings.
+
+    Args:
+        prime: p; pairs are those of numbers below it.
+        seed: of the initial weights, the split of the pairs, and random labels.
+        random_labels: targets drawn at random, of which nothing can be understood.
     """
     data = make_data(prime, seed, random_labels)
     name = "modular addition" + (", random labels" if random_labels else "")
@@ -153,7 +158,17 @@ def train(
     With ``follow_change`` checkpoints are also written every 1/160 of the run, 20 at most, while
     held-out accuracy is between 10 and 99 %: when that happens is not known beforehand.
     Deterministic in its arguments on one machine; global random state is neither read nor left
-    changed. ``report`` is called with the number of steps done.
+    changed.
+
+    Args:
+        folder: where the checkpoints go.
+        steps: of Adam.
+        save_at: steps to save at.
+        prime: p.
+        seed: of initial weights, split, random labels and batches.
+        random_labels: targets drawn at random, for a control.
+        follow_change: save more where held-out accuracy rises.
+        report: called with the number of steps done.
     """
     data = make_data(prime, seed, random_labels)
     model = _initialised(prime, seed)

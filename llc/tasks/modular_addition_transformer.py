@@ -97,7 +97,13 @@ def make_pairs(prime: int = 113, seed: int = 0, random_labels: bool = False) -> 
 
 
 def task(prime: int = 113, seed: int = 0, random_labels: bool = False) -> Task:
-    """Return the task on its training pairs, the model freshly initialised."""
+    """Return the task on its training pairs, the model freshly initialised.
+
+    Args:
+        prime: p; pairs are those of numbers below it.
+        seed: of the initial weights, the split of the pairs, and random labels.
+        random_labels: targets drawn at random, of which nothing can be understood.
+    """
     data = make_pairs(prime, seed, random_labels)
     name = f"addition modulo {prime}, transformer" + (", random labels" if random_labels else "")
     return Task(
@@ -121,6 +127,15 @@ def train(
     Every 500 steps the state of the training goes to ``.training.pt`` beside the checkpoints, so
     that the same call goes on where an earlier one stopped; the batch is all pairs, and no random
     number is drawn after the start, so that both ways end at the same weights.
+
+    Args:
+        folder: where the checkpoints go.
+        steps: of AdamW.
+        save_at: steps to save at.
+        prime: p.
+        seed: of initial weights, split and random labels.
+        random_labels: targets drawn at random, for a control.
+        report: called with the number of steps done.
 
     Raises:
         InputError: ``.training.pt`` belongs to another training, or cannot be read.

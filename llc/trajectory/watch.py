@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from llc.estimation import Estimate
+from llc.progress import Log
 
 __all__ = ["Progress", "Watch"]
 
@@ -11,7 +12,10 @@ Progress = bool | Callable[[int, Estimate | None], None] | None
 
 
 class Watch:
-    """A bar over checkpoints, or the caller's own function; use as a context manager."""
+    """A bar over checkpoints, or the caller's own function; use as a context manager.
+
+    Where standard error is no terminal a line now and then takes the bar's place.
+    """
 
     def __init__(self, name: str, total: int | None, progress: Progress) -> None:
         from tqdm import tqdm
@@ -19,6 +23,8 @@ class Watch:
         self._call = progress if callable(progress) else None
         shown = progress is True and sys.stderr.isatty()
         self._bar = tqdm(total=total, desc=name, unit="checkpoint", disable=not shown)
+        self._log = Log(name, shown=progress is True)
+        self._done, self._total = 0, total
 
     def __enter__(self) -> "Watch":
         return self
@@ -31,5 +37,9 @@ class Watch:
         if self._call is not None:
             self._call(step, estimate)
         self._bar.update()
+        self._done += 1
+        said = f"step {step}" + ("" if estimate is None else f", LLC {estimate.llc:.4g}")
         if estimate is not None:
-            self._bar.set_postfix_str(f"step {step}, LLC {estimate.llc:.4g}")
+            self._bar.set_postfix_str(said)
+        of = "" if self._total is None else f" of {self._total}"
+        self._log(f"{said}; {self._done}{of} checkpoints")

@@ -224,5 +224,11 @@ def test_chains_too_hot_do_not_accuse_the_centre():
     assert judge(facts(**falling, virial=1.2)).reasons == (llc.Reason.NOT_IN_EQUILIBRIUM,)
     lost = {"diverged_count": 1, "diverged": "3", "step_size": 0.1}
     assert judge(facts(**falling, **lost)).reasons == (llc.Reason.SOME_DIVERGED,)
+    # Nobody is told to do what was done.
+    (said,) = judge(facts(**falling)).sentences
+    assert "use behavioural=True" in said
+    (said,) = judge(facts(**falling, behavioural=True)).sentences
+    assert "use behavioural=True" not in said
+    assert "more budget" in said
     # What needs no slope still counts.
     assert centre in judge(facts(virial=1.2, gradient_shift=5.0)).reasons

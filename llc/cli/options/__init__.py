@@ -8,6 +8,7 @@ from llc.cli.options.estimates import Calibrate, Estimate, Scale, Symmetries
 from llc.cli.options.results import Demo, Doctor, Export, Plot, Report, Transitions, Validate
 from llc.cli.options.sampling import Sampled, Sampling
 from llc.cli.options.training import Basins, Fourier, Mix, Plant, Refine, Trace, Variants
+from llc.cli.options.wording import explain
 
 __all__ = [
     "Basins",
@@ -32,6 +33,9 @@ __all__ = [
     "Validate",
     "Variants",
 ]
+
+explain(Basins, Calibrate, Demo, Estimate, Export, Fourier, Mix, Plant, Plot, Refine, Report, Scale,
+        Symmetries, Trace, Transitions, Validate)  # fmt: skip
 
 Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]

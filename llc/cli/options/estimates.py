@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from llc.cli.options.sampling import (
+    Flag,
     OptionalFloat,
     OptionalFloats,
     OptionalInt,
@@ -16,6 +17,7 @@ from llc.cli.options.sampling import (
     OptionalTexts,
     OptionalWeighting,
     Sampled,
+    TaskName,
 )
 
 __all__ = ["Calibrate", "Estimate", "Scale", "Symmetries"]
@@ -28,9 +30,9 @@ class Estimate(Sampled):
     Prints the LLC with its error bar, diagnostics, settings and a verdict in words.
     """
 
-    audit: bool = False
+    audit: Flag = False
     """Estimate again at half the step, for twice the gradients: what the step adds to the LLC."""
-    strict: bool = False
+    strict: Flag = False
     """Exit with 1 if the verdict is fail."""
 
 
@@ -45,7 +47,7 @@ class Calibrate(Sampled):
 
     out: OptionalPlace = None
     """File for the settings (JSON); with --sweep a folder, where finished cells are reused."""
-    sweep: bool = False
+    sweep: Flag = False
     """Also run the grid; its sampler is sgld unless one is named."""
     step_sizes: OptionalFloats = None
     """Step sizes of the grid; half-decades around the chosen one if left out."""
@@ -66,12 +68,12 @@ class Symmetries(Sampled):
     """
 
     strength: float = 0.693
-    """Of continuous moves: ln of the largest factor of a rescaling; ln 2 unless given."""
-    no_llc: bool = False
-    """Compare outputs and loss alone."""
-    no_count: bool = False
+    """Size of continuous moves: ln of the largest factor by which a unit is rescaled."""
+    no_llc: Flag = False
+    """Compare outputs and loss alone; sample nothing."""
+    no_count: Flag = False
     """Leave the flat directions uncounted, which takes minutes for thousands of parameters."""
-    strict: bool = False
+    strict: Flag = False
     """Exit with 1 if a symmetry does not hold."""
 
 
@@ -85,19 +87,22 @@ class Scale:
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CKPT")]
     """Weights: .safetensors, .pt/.pth/.ckpt that hold a state dict, a folder that is one model, or
     hf:NAME@REVISION."""
-    task: str
-    """What returns an llc.Task: file.py:function, module:function, a built-in name such as
-    modular-addition, or a language model, hf:NAME or hf:FOLDER, with --data."""
+    task: TaskName
+    """Where model, data and loss come from: a function that returns an llc.Task, FILE.py:FUNCTION
+    or MODULE:FUNCTION; a built-in task such as modular-addition; or a language model, hf:NAME or
+    hf:FOLDER, with --data."""
     data: OptionalText = None
     """Tokens for a language model: .npy, .npz, .jsonl, .txt, or a folder of datasets."""
     length: OptionalInt = None
     """Tokens a sequence of such data; 128, or rows of an array as they are, if left out."""
     weighting: OptionalWeighting = None
-    """What weighs the same in a language model's loss: every token, if left out, or sequence."""
+    """What weighs the same in a language model's loss, every token or every sequence; token if left
+    out."""
     gammas: OptionalText = None
     """Values between commas; two a decade from 1000·D/‖w*‖² downwards if left out."""
     n_beta: OptionalFloat = None
-    """Number of examples times inverse temperature; n/ln n if left out."""
+    """How small a rise of the loss counts: number of examples times inverse temperature; n/ln n if
+    left out, n the size of the data set."""
     chains: int = 4
     """Chains, all started at the checkpoint."""
     precision: float = 0.05
@@ -109,22 +114,25 @@ class Scale:
     seed: int = 0
     """Seeds every random stream."""
     only: OptionalTexts = None
-    """Sample these parameters alone: names, patterns in quotes, slices, heads[0]; after CKPT."""
-    behavioural: bool = False
-    """Measure towards the checkpoint's own outputs, which makes it a minimum."""
-    control_variate: bool = False
+    """Sample these weights alone, the rest stays: names of parameters, patterns in quotes, slices,
+    'heads[0]'; put it after the checkpoints."""
+    behavioural: Flag = False
+    """Take the checkpoint's own outputs as targets, which makes it a minimum of the loss: for
+    checkpoints from the middle of training."""
+    control_variate: Flag = False
     """Correct each minibatch's gradient by its error at the checkpoint; twice the gradients."""
     device: OptionalText = None
     """Where to compute, cpu or cuda; the model's own if left out."""
     compile: Literal["auto", "off", "trace", "inductor"] = "auto"
-    """How steps are run; changes speed, and numbers by no more than rounding."""
+    """How steps are run: recorded and replayed (trace), compiled (inductor), plainly (off), or as
+    suits; changes speed, and numbers by no more than rounding."""
     memory: OptionalFloat = None
     """GiB that chains may take; 80 % of what is free if left out."""
-    autocast: bool = False
+    autocast: Flag = False
     """Evaluate the model in bfloat16 where torch's autocast does."""
     out: OptionalPath = None
     """Folder for table, JSON and figure."""
-    json: bool = False
+    json: Flag = False
     """Print JSON instead of the table."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""

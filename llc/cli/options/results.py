@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from llc.cli.options.sampling import OptionalInt, OptionalPath, OptionalPlace, Sampler
+from llc.cli.options.sampling import Flag, OptionalInt, OptionalPath, OptionalPlace, Sampler
 
 __all__ = ["Demo", "Doctor", "Export", "Plot", "Report", "Transitions", "Validate"]
 
@@ -24,17 +24,23 @@ class Plot:
     figure: Literal[
         "trajectory", "portrait", "dimension", "scales", "chains", "runs", "against"
     ] = "trajectory"
-    """Over training; against loss; beside N_eff; by scale; a checkpoint's chains; several runs;
-    against any number saved with the checkpoints."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", aliases=["-o"])] = None
-    """File, its ending says which kind, or without one all three; in RUN/figures if left out."""
-    control: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")] = ()
+    """What to draw: trajectory, the LLC over training; portrait, against the loss; dimension,
+    beside N_eff (rlct trace --n-eff); scales, by gamma (--scales); chains, draws of one checkpoint;
+    runs, several runs; against, any number saved with the checkpoints (--x)."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="FILE", aliases=["-o"], help_behavior_hint="")
+    ] = None
+    """File; its ending says which kind, without one all three are written; RUN/figures/NAME if left
+    out."""
+    control: Annotated[
+        tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="")
+    ] = ()
     """Other runs, drawn beside this one."""
     step: OptionalInt = None
     """Checkpoint of --figure chains; the last if left out."""
-    x: str = "planted"
+    x: Annotated[str, tyro.conf.arg(metavar="NAME")] = "planted"
     """Number of --figure against: planted, mixing_weight, or a column of trajectory.csv."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
 
@@ -52,7 +58,7 @@ class Export:
     """What to write; netcdf takes h5netcdf, of the extra arviz."""
     out: OptionalPlace = None
     """File or folder; in RUN/export if left out. An older one is replaced."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
 
@@ -65,11 +71,13 @@ class Report:
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Run folder, as rlct trace or a demo wrote it."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", aliases=["-o"])] = None
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="FILE", aliases=["-o"], help_behavior_hint="")
+    ] = None
     """The page; RUN/report.html if left out."""
     control: OptionalPath = None
     """Another run, drawn beside this one."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
 
@@ -87,11 +95,11 @@ class Transitions:
     """Resamples of the chains, for intervals and standard errors."""
     seed: int = 0
     """Seeds the resampling."""
-    keep_failed: bool = False
+    keep_failed: Flag = False
     """Believe checkpoints whose verdict is fail like the others."""
-    json: bool = False
+    json: Flag = False
     """Print JSON instead of the table."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
 
@@ -108,7 +116,7 @@ class Demo:
         tyro.conf.Positional[Literal["grokking", "linear-net", "superposition", "in-context"]],
         tyro.conf.arg(metavar="grokking|linear-net|superposition|in-context"),
     ]
-    """Which demo."""
+    """Which demo to run."""
     out: OptionalPath = None
     """Run folder, runs/NAME if left out; what is already there is reused."""
     seed: int = 0
@@ -119,7 +127,7 @@ class Demo:
     """Addition modulo this number; grokking alone."""
     workers: OptionalInt = None
     """Processes; one a core, eight at most, if left out."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
 
@@ -130,9 +138,9 @@ class Validate:
     A is the coefficient λ, B the exact expectation at the settings used, C the estimate.
     """
 
-    full: bool = False
+    full: Flag = False
     """More cases, eight seeds each; without it, the quick suite."""
-    quick: bool = False
+    quick: Flag = False
     """The quick suite, two minutes on two cores; it is what runs without flags."""
     sampler: Sampler = "auto"
     """Sampler; auto is kinetic Langevin."""
@@ -146,9 +154,9 @@ class Validate:
     """Folder for table, JSON and figure; what is already there is reused."""
     workers: OptionalInt = None
     """Processes; one a core, eight at most, if left out."""
-    json: bool = False
+    json: Flag = False
     """Print JSON instead of the table."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
 

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 __all__ = [
+    "Flag",
     "OptionalFile",
     "OptionalFloat",
     "OptionalFloats",
@@ -22,19 +23,28 @@ __all__ = [
     "Sampled",
     "Sampler",
     "Sampling",
+    "TaskName",
     "Weighting",
 ]
 
-OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
-OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT")]
-OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
-OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
-OptionalPlace = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
-OptionalFloats = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]")]
-OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
-OptionalInts = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]")]
-OptionalTexts = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="TEXT [TEXT ...]")]
-OptionalShard = Annotated[str | None, tyro.conf.arg(metavar="i/N")]
+
+def _left_out(metavar: str) -> Any:
+    """An option whose help says what happens without it: "(default: None)" would say nothing."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+TaskName = Annotated[str, tyro.conf.arg(metavar="TASK")]
+OptionalFloat = Annotated[float | None, _left_out("FLOAT")]
+OptionalInt = Annotated[int | None, _left_out("INT")]
+OptionalText = Annotated[str | None, _left_out("TEXT")]
+OptionalFile = Annotated[Path | None, _left_out("FILE")]
+OptionalPlace = Annotated[Path | None, _left_out("PATH")]
+OptionalFloats = Annotated[tuple[float, ...] | None, _left_out("FLOAT [FLOAT ...]")]
+OptionalPath = Annotated[Path | None, _left_out("FOLDER")]
+OptionalInts = Annotated[tuple[int, ...] | None, _left_out("INT [INT ...]")]
+OptionalTexts = Annotated[tuple[str, ...] | None, _left_out("TEXT [TEXT ...]")]
+OptionalShard = Annotated[str | None, _left_out("i/N")]
 Sampler = Literal[
     "auto",
     "kinetic",
@@ -50,31 +60,35 @@ Sampler = Literal[
     "devinterp-rmsprop",
 ]
 Weighting = Literal["token", "sequence"]
-OptionalWeighting = Annotated[Weighting | None, tyro.conf.arg(metavar="WEIGHTING")]
-OptionalSampler = Annotated[Sampler | None, tyro.conf.arg(metavar="SAMPLER")]
+OptionalWeighting = Annotated[Weighting | None, _left_out("{token,sequence}")]
+OptionalSampler = Annotated[Sampler | None, _left_out("SAMPLER")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """What every command that samples by settings takes."""
 
-    task: str
-    """What returns an llc.Task: file.py:function, module:function, a built-in name such as
-    modular-addition, or a language model, hf:NAME or hf:FOLDER, with --data."""
+    task: TaskName
+    """Where model, data and loss come from: a function that returns an llc.Task, FILE.py:FUNCTION
+    or MODULE:FUNCTION; a built-in task such as modular-addition; or a language model, hf:NAME or
+    hf:FOLDER, with --data."""
     data: OptionalText = None
     """Tokens for a language model: .npy, .npz, .jsonl, .txt, or a folder of datasets."""
     length: OptionalInt = None
     """Tokens a sequence of such data; 128, or rows of an array as they are, if left out."""
     weighting: OptionalWeighting = None
-    """What weighs the same in a language model's loss: every token, if left out, or sequence."""
+    """What weighs the same in a language model's loss, every token or every sequence; token if left
+    out."""
     settings: OptionalFile = None
     """Settings as rlct calibrate --out wrote them; flags given beside them win."""
     preset: OptionalText = None
     """Settings of published work: rllc, icl, pythia-14m or pythia-6.9b; flags win."""
     n_beta: OptionalFloat = None
-    """Number of examples times inverse temperature; n/ln n if left out."""
+    """How small a rise of the loss counts: number of examples times inverse temperature; n/ln n if
+    left out, n the size of the data set."""
     gamma: OptionalFloat = None
-    """Strength of the localising prior; chosen if left out."""
+    """How far from the checkpoint counts as near: strength of the prior (gamma/2)·‖w − w*‖² that
+    holds the chains; chosen if left out."""
     step_size: OptionalFloat = None
     """Step of the sampler; follows the curvature along the chains if left out."""
     chains: OptionalInt = None
@@ -86,7 +100,8 @@ class Sampling:
     batch_size: OptionalInt = None
     """Examples a gradient; all up to 4096, else 512, if left out."""
     precision: OptionalFloat = None
-    """Relative half-width of the 95 % interval, 0.05 if left out; reopens draws of settings."""
+    """Sample until the 95 % interval is within this share of the LLC; 0.05 if left out. Draws that
+    --settings fixed are open again."""
     budget: OptionalInt = None
     """Most gradient evaluations, all chains together (100,000 a chain if left out)."""
     seconds: OptionalFloat = None
@@ -94,24 +109,28 @@ class Sampling:
     seed: OptionalInt = None
     """Seeds every random stream; 0 if left out."""
     sampler: OptionalSampler = None
-    """Sampler; auto, which is kinetic Langevin, if left out."""
+    """How chains move: auto (kinetic Langevin), if left out, or kinetic, sgld-lm, sgld,
+    sgld-rmsprop, sgld-rmsprop-frozen, sgnht, mala, hmc, malt, devinterp-sgld, devinterp-rmsprop."""
     only: OptionalTexts = None
-    """Sample these parameters alone: names, patterns in quotes, slices, heads[0]; after CKPT."""
-    behavioural: bool = False
-    """Measure towards the checkpoint's own outputs, which makes it a minimum."""
-    control_variate: bool = False
+    """Sample these weights alone, the rest stays: names of parameters, patterns in quotes, slices,
+    'heads[0]'; put it after the checkpoints."""
+    behavioural: Flag = False
+    """Take the checkpoint's own outputs as targets, which makes it a minimum of the loss: for
+    checkpoints from the middle of training."""
+    control_variate: Flag = False
     """Correct each minibatch's gradient by its error at the checkpoint; twice the gradients."""
     device: OptionalText = None
     """Where to compute, cpu or cuda; the model's own if left out."""
     compile: Literal["auto", "off", "trace", "inductor"] = "auto"
-    """How steps are run; changes speed, and numbers by no more than rounding."""
+    """How steps are run: recorded and replayed (trace), compiled (inductor), plainly (off), or as
+    suits; changes speed, and numbers by no more than rounding."""
     memory: OptionalFloat = None
     """GiB that chains may take; 80 % of what is free if left out."""
-    autocast: bool = False
+    autocast: Flag = False
     """Evaluate the model in bfloat16 where torch's autocast does."""
-    json: bool = False
+    json: Flag = False
     """Print JSON instead of the table."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
 

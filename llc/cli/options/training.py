@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from llc.cli.options.sampling import (
+    Flag,
     OptionalFloat,
     OptionalInt,
     OptionalInts,
@@ -15,6 +16,7 @@ from llc.cli.options.sampling import (
     OptionalText,
     OptionalTexts,
     Sampling,
+    TaskName,
 )
 
 __all__ = ["Basins", "Fourier", "Mix", "Plant", "Refine", "Trace", "Variants"]
@@ -27,28 +29,33 @@ class Trace(Sampling):
     Prints what was found in words; the run folder holds estimates, table and figure.
     """
 
-    checkpoints: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="CKPTS")]
+    checkpoints: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="CKPTS", help_behavior_hint="(required)"),
+    ]
     """A folder, files, a pattern in quotes such as 'run/step_*.pt', or revisions of a language
     model, 'hf:NAME@step{0,1,2}'."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run folder; what is finished there is reused."""
-    freeze: bool = False
-    """Share step size, burn-in and draws too: the safest of three checkpoints'."""
+    freeze: Flag = False
+    """Sample all checkpoints with one step size, burn-in and number of draws: the safest of three
+    checkpoints' own."""
     workers: OptionalInt = None
     """Processes, one thread each; one a core, eight at most, on a CPU, if left out."""
     shard: OptionalShard = None
     """Only every N-th checkpoint from the i-th on, so that N machines share a run."""
     stack: int = 1
-    """Checkpoints that share a run; needs --freeze, or step size, burn-in and draws."""
-    follow: bool = False
+    """Checkpoints to sample side by side in one process; needs --freeze, or step size, burn-in and
+    draws."""
+    follow: Flag = False
     """Go on looking for checkpoints as a training run writes them; Ctrl-C ends it."""
     follow_for: OptionalFloat = None
     """With --follow, end it also after so many seconds without a new checkpoint."""
-    n_eff: bool = False
+    n_eff: Flag = False
     """Measure the curvature's effective dimension too; some hundred passes over the data."""
-    scales: bool = False
+    scales: Flag = False
     """Measure the whole scale curve at every checkpoint too, for a map of step and gamma."""
-    strict: bool = False
+    strict: Flag = False
     """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
 
 
@@ -60,7 +67,10 @@ class Refine(Sampling):
     all parts. Prints a table of parts by steps; a killed run goes on where it was.
     """
 
-    checkpoints: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="CKPTS")]
+    checkpoints: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="CKPTS", help_behavior_hint="(required)"),
+    ]
     """A folder, files, or a pattern in quotes such as 'run/step_*.pt'."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder for a run folder of each part, table and figure; what is finished there is reused."""
@@ -68,7 +78,7 @@ class Refine(Sampling):
     """Words as after --only, NAME=WORD+WORD, or all; heads and layers if left out; after CKPTS."""
     workers: OptionalInt = None
     """Processes, one thread each; one a core, eight at most, on a CPU, if left out."""
-    strict: bool = False
+    strict: Flag = False
     """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
 
 
@@ -83,7 +93,7 @@ class Variants(Sampling):
     """Run folder; what is finished there is reused."""
     workers: OptionalInt = None
     """Processes, one thread each; one a core, eight at most, on a CPU, if left out."""
-    strict: bool = False
+    strict: Flag = False
     """Exit with 1 if a verdict is fail, or a checkpoint could not be estimated."""
 
 
@@ -105,9 +115,9 @@ class Plant(Variants):
     most_steps: int = 20_000
     """Steps of Adam at most, where not everything is fitted by then."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     weight_decay: float = 0.0
-    """Added to the gradient as weight_decay times w."""
+    """Weight decay of Adam: this times w is added to the gradient."""
     train_batch: int = 128
     """Examples a training step, drawn with replacement; all if there are fewer."""
     loss_below: OptionalFloat = None
@@ -149,22 +159,22 @@ class Basins:
     """Checkpoints to compare, evenly spaced, first and last included."""
     steps: OptionalInts = None
     """Training steps to compare instead."""
-    no_align: bool = False
+    no_align: Flag = False
     """Leave out barriers after alignment."""
-    curves: bool = False
+    curves: Flag = False
     """Also look for curves of low loss, between neighbours and to the last."""
     layers: OptionalTexts = None
     """Modules whose outputs to compare, or patterns in quotes; all if left out."""
     data: OptionalText = None
     """Evaluate on held-out data: the name of a data set among the task's readings."""
     points: int = 25
-    """Points of each path, ends included."""
+    """Points of each path at which the loss is evaluated, ends included."""
     bends: int = 2
     """Control points of a curve between its ends."""
     budget: int = 2000
     """Most gradients of a curve."""
     batch_size: OptionalInt = None
-    """Examples of such a gradient; all up to 4096, else 512, if left out."""
+    """Examples of a gradient of a curve; all up to 4096, else 512, if left out."""
     examples: int = 512
     """Examples on which layers are compared."""
     seed: int = 0
@@ -173,9 +183,9 @@ class Basins:
     """Where to compute, cpu or cuda; the model's own if left out."""
     out: OptionalPath = None
     """Folder for table, JSON and figures; RUN if left out."""
-    json: bool = False
+    json: Flag = False
     """Print JSON instead of words."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
 
@@ -188,14 +198,16 @@ class Fourier:
 
     checkpoints: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINTS")]
     """Folder, or pattern in quotes, of weights with the training step in their names."""
-    task: str
+    task: TaskName
     """What returns an llc.Task of pairs of numbers and their sums: modular-addition,
     modular-addition-transformer, file.py:function or module:function."""
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/fourier")
     """Folder for fourier.json and the figure."""
-    frequencies: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]")] = None
+    frequencies: Annotated[
+        tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint="")
+    ] = None
     """Key frequencies; those of the last checkpoint if left out."""
-    json: bool = False
+    json: Flag = False
     """Print JSON instead of the table."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""

@@ -1,0 +1,60 @@
+"""What is seen of long work: a bar on a terminal, a line now and then in a log."""
+
+import io
+import sys
+import time
+
+import pytest
+
+from llc import progress
+from llc.progress import Bar, Log
+from llc.trajectory.watch import Watch
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_log_has_a_line_every_five_minutes_and_no_more(clock, capsys):
+    with Bar("net") as report:
+        for minute in range(16):
+            clock[0] = 60.0 * minute
+            report("draws", 100 * minute, 1600)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"net: draws, {done:,} of 1,600 steps" for done in (500, 1000, 1500)]
+
+
+def test_short_work_leaves_a_log_empty(clock, capsys):
+    with Bar("net") as report:
+        clock[0] = progress.EVERY - 1
+        report("draws", 5, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_has_its_bar_and_no_lines(clock, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    log = Log("net")
+    clock[0] = 1e6
+    log("draws, 5 steps")
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(("given", "lines"), [(True, 1), (None, 0), (lambda *_: None, 0)])
+def test_checkpoints_are_counted_where_that_was_asked_for(clock, capsys, given, lines):
+    with Watch("run", 3, given) as watch:
+        watch(10, None)
+        clock[0] = 400.0
+        watch(20, None)
+        watch(30, None)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["run: step 20; 2 of 3 checkpoints"] * lines
