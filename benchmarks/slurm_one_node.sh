@@ -93,7 +93,7 @@ for number in range(8):
     weights = {"weight": torch.eye(2, 3) + far * 0.2 * (1 - number / 8), "bias": torch.zeros(2)}
     save_checkpoint(Path("in"), 10 * (number + 1), weights, {})
 EOF
-TRACE=(-m llc trace in --task toy_task.py:task --gamma 10 --chains 2 --draws "${DRAWS:-30000}"
+TRACE=(-m llc trace in --task toy_task.py:task --gamma 10 --chains 2 --draws "${DRAWS:-4000}"
   --burn-in 40 --workers 1)
 
 same() { # run folders, but for wall times
