@@ -7,7 +7,27 @@
 #   pip install 'llc-toolkit[slurm]'
 #   benchmarks/slurm_one_node.sh
 #
-# RESULT
+# Machine: 2 cores of an AMD EPYC under heavy load of others (15 waiting), SLURM 22.05.8, submitit 1.5.4
+# Date: 2026-11-23
+# Result, as far as the run got in its time: the parts from the finish of 'signal' on have not been run.
+#
+#   PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST
+#   low*         up   infinite      1   idle vm
+#   high         up   infinite      1   idle vm
+#   srun says: vm, slurm-wlm 22.05.8
+#   == one process
+#   toy: 8 checkpoints, steps 10 … 80, 8 parameters
+#   time      145 s with 1 process
+#   == an array of two jobs
+#   array: 2 jobs submitted: 2_0, 2_1
+#   toy: 8 checkpoints, steps 10 … 80, 8 parameters
+#   time      138 s with jobs waited for
+#   array: 8 of 8 estimates equal to the byte
+#   == scancel --signal=USR2, as before a time limit
+#   signal: 1 jobs submitted: 4
+#   signal: 0 of 8 checkpoints are finished; the same command without --detach waits for the rest
+#   signal: 1 of 8 finished when it was stopped
+#   signal: 1 jobs submitted before are taken up
 set -u
 ROOT=$(mktemp -d)
 HERE=$(cd "$(dirname "$0")/.." && pwd)
