@@ -9,7 +9,7 @@
 #
 # Machine: 2 cores of an AMD EPYC under heavy load of others (15 waiting), SLURM 22.05.8, submitit 1.5.4
 # Date: 2026-11-23
-# Result, as far as the run got in its time: the parts from the finish of 'signal' on have not been run.
+# Result, as far as the run got in its time: the parts after 'signal' have not been run.
 #
 #   PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST
 #   low*         up   infinite      1   idle vm
@@ -28,6 +28,10 @@
 #   signal: 0 of 8 checkpoints are finished; the same command without --detach waits for the rest
 #   signal: 1 of 8 finished when it was stopped
 #   signal: 1 jobs submitted before are taken up
+#   toy: 8 checkpoints, steps 10 … 80, 8 parameters
+#   time      225 s with jobs waited for
+#   signal: job log: 2 preempted, 1 requeued by submitit
+#   signal: 8 of 8 estimates equal to the byte
 set -u
 ROOT=$(mktemp -d)
 HERE=$(cd "$(dirname "$0")/.." && pwd)
