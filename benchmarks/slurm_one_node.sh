@@ -71,7 +71,7 @@ SlurmdPort=16918
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=$HOST NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=low Nodes=$HOST Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=low Nodes=$HOST Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=5
 PartitionName=high Nodes=$HOST MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=off
 EOF
 export SLURM_CONF="$ROOT/slurm.conf"
@@ -139,16 +139,23 @@ EOF
 
 first_done() { for _ in $(seq 300); do ls "$1"/estimates/*.fingerprint >/dev/null 2>&1 && break; sleep 0.2; done; }
 the_job() { $PYTHON -c "import json,sys;print(json.load(open(sys.argv[1]+'/jobs/jobs.json'))['jobs'][0])" "$1"; }
-jobs_said() { echo "$1: job log: $(cat "$1"/jobs/*.err "$1"/jobs/*.out | grep -c 'is preempted') preempted, $(cat "$1"/jobs/*.err "$1"/jobs/*.out | grep -c 'Requeued') requeued by submitit"; }
+restarts() { scontrol show job "$1" 2>/dev/null | grep -o 'Restarts=[0-9]*' | head -n 1; }
+jobs_said() {
+  local logs
+  logs=$(cat "$1"/jobs/*.err "$1"/jobs/*.out)
+  echo "$1: job log: $(grep -c 'is preempted' <<<"$logs") preempted, $(grep -c 'Requeued' <<<"$logs") requeued by submitit; SLURM: $(restarts "$2")"
+}
 
 begin() { # submit one job, wait for its first estimate
   $PYTHON "${TRACE[@]}" --out "$1" --submit slurm --jobs 1 --partition low --time 30 --detach
   first_done "$1"
 }
 finish() {
+  local job
+  job=$(the_job "$1")
   echo "$1: $(ls "$1"/estimates/*.fingerprint | wc -l) of 8 finished when it was stopped"
   $PYTHON "${TRACE[@]}" --out "$1" --submit slurm --partition low | grep -E "checkpoints|time"
-  jobs_said "$1"
+  jobs_said "$1" "$job"
   same "$1"
 }
 

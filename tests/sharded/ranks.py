@@ -1,6 +1,7 @@
-"""A script for torchrun: sharded estimates of small models, printed as JSON by the first rank."""
+"""A script for one rank of several: sharded estimates of small models, as JSON by the first."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def told(found):
     }
 
 
-def run(case):
+def run(case, folder=None):
     model = network()
     given = (model, data(model), "mse")
     if case == "all":
@@ -65,7 +66,7 @@ def run(case):
         pair = data(model, torch.float32)
         return told(llc.sharded.estimate(model, pair, "mse", **GIVEN))
     if case == "kept":
-        return kept(Path(sys.argv[3]), given)
+        return kept(folder, given)
     if case == "borrowed":
         return borrowed(given)
     assert case == "exact"
@@ -118,8 +119,11 @@ def borrowed(given):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    results = {case: run(case) for case in sys.argv[2].split(",")}
+    # torchrun says in the environment who is who; without it a file does.
+    meeting = sys.argv[4] if len(sys.argv) > 4 else "env://"
+    rank, ranks = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+    dist.init_process_group("gloo", meeting, rank=rank, world_size=ranks)
+    results = {case: run(case, Path(sys.argv[3])) for case in sys.argv[2].split(",")}
     if dist.get_rank() == 0:
         Path(sys.argv[1]).write_text(json.dumps(results))
     dist.destroy_process_group()

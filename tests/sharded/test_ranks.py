@@ -1,47 +1,60 @@
-"""Sharded estimates: two ranks against one, one against the closed form, all under torchrun."""
+"""Sharded estimates: two ranks against one, and under torchrun against the closed form."""
 
 import json
+import os
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ranks import data, line
+from ranks import data, line, run
+from torch import distributed as dist
 
 SCRIPT = Path(__file__).with_name("ranks.py")
 BOTH = ("all", "batches", "behavioural", "single")
 
 
-@cache
-def ranks(count, folder):
-    """Results of all cases on so many ranks, in one start of torchrun."""
-    out = folder / f"{count}.json"
-    cases = [*BOTH, *(["exact"] if count == 1 else ["kept", "borrowed"])]
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc-per-node", count, SCRIPT, out, ",".join(cases), folder / "chains"),
-    ]
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(out.read_text())
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """Results on one rank, which is this process."""
+    meeting = (tmp_path_factory.mktemp("one") / "meeting").as_uri()
+    dist.init_process_group("gloo", meeting, rank=0, world_size=1)
+    try:
+        return {case: run(case) for case in BOTH}
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("ranks")
-
-
-pytestmark = pytest.mark.slow
+def two(tmp_path_factory):
+    """Results on two ranks, processes that meet in a file."""
+    folder = tmp_path_factory.mktemp("two")
+    out, cases = folder / "results.json", ",".join([*BOTH, "kept", "borrowed"])
+    given = [out, cases, folder / "chains", (folder / "meeting").as_uri()]
+    command = [str(part) for part in (sys.executable, SCRIPT, *given)]
+    started = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], "\n".join(said)[-3000:]
+    return json.loads(out.read_text())
 
 
 @pytest.mark.parametrize("case", BOTH)
-def test_draws_do_not_depend_on_the_number_of_ranks(folder, case):
-    one, two = ranks(1, folder)[case], ranks(2, folder)[case]
+def test_draws_do_not_depend_on_the_number_of_ranks(one, two, case):
+    one, two = one[case], two[case]
     near = {"rtol": 1e-3, "atol": 1e-3} if case == "single" else {"rtol": 1e-9, "atol": 1e-11}
     for name in ("trace", "virial_trace", "burn_in", "llc", "null", "stiffness", "baseline"):
         np.testing.assert_allclose(two[name], one[name], **near, err_msg=name)
@@ -50,8 +63,41 @@ def test_draws_do_not_depend_on_the_number_of_ranks(folder, case):
     assert one["verdict"] == two["verdict"]
 
 
-def test_the_estimate_is_that_of_the_closed_form(folder):
-    found = ranks(1, folder)["exact"]
+def test_batches_and_all_data_differ(one):
+    assert one["all"]["trace"] != one["batches"]["trace"]
+    assert one["batches"]["heat"] > 0
+
+
+def test_finished_chains_are_kept(two):
+    kept = two["kept"]
+    assert kept["second"]["trace"][:1] == kept["first"]["trace"]
+    # One chain was run, then one more, then two of another seed.
+    first, second, other = kept["looks"]
+    assert first > 0
+    assert (second, other) == (first, 2 * first)
+
+
+def test_a_sharded_model_is_given_back_as_it_was(two):
+    found = two["borrowed"]
+    assert found["same"]
+    assert found["stopped"]
+    assert found["modes"] == [True, True, False, True]
+    # Sampled itself or as a copy: the same numbers.
+    np.testing.assert_allclose(found["found"]["trace"], two["all"]["trace"], rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_estimate_is_that_of_the_closed_form_under_torchrun(tmp_path):
+    out = tmp_path / "results.json"
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *(SCRIPT, out, "exact", tmp_path),
+    ]
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(out.read_text())["exact"]
     inputs, _ = data(line())
     # Mean square over three outputs; nβ = n/ln n and γ = 4.
     curvatures = torch.linalg.eigvalsh(2 / 3 * inputs.T @ inputs / len(inputs))
@@ -67,27 +113,3 @@ def test_the_estimate_is_that_of_the_closed_form(folder):
     largest = n_beta * float(curvatures[-1]) + 4
     assert found["stiffness"] == pytest.approx(0.15**2 * largest, rel=0.02)
     assert found["heat"] == 0
-
-
-def test_batches_and_all_data_differ(folder):
-    found = ranks(1, folder)
-    assert found["all"]["trace"] != found["batches"]["trace"]
-    assert found["batches"]["heat"] > 0
-
-
-def test_finished_chains_are_kept(folder):
-    kept = ranks(2, folder)["kept"]
-    assert kept["second"]["trace"][:1] == kept["first"]["trace"]
-    # One chain was run, then one more, then two of another seed.
-    first, second, other = kept["looks"]
-    assert first > 0
-    assert (second, other) == (first, 2 * first)
-
-
-def test_a_sharded_model_is_given_back_as_it_was(folder):
-    found = ranks(2, folder)["borrowed"]
-    assert found["same"]
-    assert found["stopped"]
-    assert found["modes"] == [True, True, False, True]
-    # Sampled itself or as a copy: the same numbers.
-    np.testing.assert_allclose(found["found"]["trace"], ranks(2, folder)["all"]["trace"], rtol=1e-9)
