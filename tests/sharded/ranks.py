@@ -12,7 +12,7 @@ from torch import nn
 import llc.sharded
 
 SIZE, INPUTS, OUTPUTS = 60, 5, 3
-GIVEN = {"gamma": 4.0, "step_size": 0.05, "draws": 30, "burn_in": 10, "chains": 2}
+GIVEN = {"gamma": 4.0, "step_size": 0.05, "draws": 12, "burn_in": 4, "chains": 2}
 
 
 def network(dtype=torch.float64):

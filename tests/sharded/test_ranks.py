@@ -13,26 +13,38 @@ from ranks import data, line, run
 from torch import distributed as dist
 
 SCRIPT = Path(__file__).with_name("ranks.py")
-BOTH = ("all", "batches", "behavioural", "single")
+QUICK = ("all", "batches")
+MORE = ("behavioural", "single", "kept", "borrowed")
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """Results on one rank, which is this process."""
-    meeting = (tmp_path_factory.mktemp("one") / "meeting").as_uri()
+    folder = tmp_path_factory.mktemp("one")
+    meeting = (folder / "meeting").as_uri()
     dist.init_process_group("gloo", meeting, rank=0, world_size=1)
     try:
-        return {case: run(case) for case in BOTH}
+        return {case: run(case, folder / "chains") for case in QUICK + MORE}
     finally:
         dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """Results on two ranks, processes that meet in a file."""
-    folder = tmp_path_factory.mktemp("two")
-    out, cases = folder / "results.json", ",".join([*BOTH, "kept", "borrowed"])
-    given = [out, cases, folder / "chains", (folder / "meeting").as_uri()]
+    """Results on two ranks."""
+    return on_two_ranks(tmp_path_factory.mktemp("two"), QUICK)
+
+
+@pytest.fixture(scope="module")
+def two_more(tmp_path_factory):
+    """Results of the other cases on two ranks, which wait for each other at every turn."""
+    return on_two_ranks(tmp_path_factory.mktemp("two"), MORE)
+
+
+def on_two_ranks(folder, cases):
+    """Run cases in processes that meet in a file."""
+    out = folder / "results.json"
+    given = [out, ",".join(cases), folder / "chains", (folder / "meeting").as_uri()]
     command = [str(part) for part in (sys.executable, SCRIPT, *given)]
     started = [
         subprocess.Popen(
@@ -44,7 +56,7 @@ def two(tmp_path_factory):
         for rank in range(2)
     ]
     try:
-        said = [process.communicate(timeout=300)[1] for process in started]
+        said = [process.communicate(timeout=600)[1] for process in started]
     finally:
         for process in started:
             process.kill()
@@ -52,10 +64,7 @@ def two(tmp_path_factory):
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("case", BOTH)
-def test_draws_do_not_depend_on_the_number_of_ranks(one, two, case):
-    one, two = one[case], two[case]
-    near = {"rtol": 1e-3, "atol": 1e-3} if case == "single" else {"rtol": 1e-9, "atol": 1e-11}
+def same(one, two, near):
     for name in ("trace", "virial_trace", "burn_in", "llc", "null", "stiffness", "baseline"):
         np.testing.assert_allclose(two[name], one[name], **near, err_msg=name)
     assert two["tensors"] == pytest.approx(one["tensors"], rel=1e-3)
@@ -63,13 +72,27 @@ def test_draws_do_not_depend_on_the_number_of_ranks(one, two, case):
     assert one["verdict"] == two["verdict"]
 
 
+@pytest.mark.parametrize("case", QUICK)
+def test_draws_do_not_depend_on_the_number_of_ranks(one, two, case):
+    same(one[case], two[case], {"rtol": 1e-9, "atol": 1e-11})
+
+
+@pytest.mark.slow
+def test_nor_with_the_models_own_outputs_as_targets(one, two_more):
+    same(one["behavioural"], two_more["behavioural"], {"rtol": 1e-9, "atol": 1e-11})
+
+
+@pytest.mark.slow
+def test_nor_in_single_precision_but_for_rounding(one, two_more):
+    same(one["single"], two_more["single"], {"rtol": 1e-3, "atol": 1e-3})
+
+
 def test_batches_and_all_data_differ(one):
     assert one["all"]["trace"] != one["batches"]["trace"]
     assert one["batches"]["heat"] > 0
 
 
-def test_finished_chains_are_kept(two):
-    kept = two["kept"]
+def check_kept(kept):
     assert kept["second"]["trace"][:1] == kept["first"]["trace"]
     # One chain was run, then one more, then two of another seed.
     first, second, other = kept["looks"]
@@ -77,13 +100,30 @@ def test_finished_chains_are_kept(two):
     assert (second, other) == (first, 2 * first)
 
 
-def test_a_sharded_model_is_given_back_as_it_was(two):
-    found = two["borrowed"]
-    assert found["same"]
-    assert found["stopped"]
-    assert found["modes"] == [True, True, False, True]
+def test_finished_chains_are_kept(one):
+    check_kept(one["kept"])
+
+
+@pytest.mark.slow
+def test_finished_chains_are_kept_by_two_ranks(two_more):
+    check_kept(two_more["kept"])
+
+
+def check_borrowed(borrowed, copied):
+    assert borrowed["same"]
+    assert borrowed["stopped"]
+    assert borrowed["modes"] == [True, True, False, True]
     # Sampled itself or as a copy: the same numbers.
-    np.testing.assert_allclose(found["found"]["trace"], two["all"]["trace"], rtol=1e-9)
+    np.testing.assert_allclose(borrowed["found"]["trace"], copied["trace"], rtol=1e-9)
+
+
+def test_a_sharded_model_is_given_back_as_it_was(one):
+    check_borrowed(one["borrowed"], one["all"])
+
+
+@pytest.mark.slow
+def test_a_sharded_model_is_given_back_by_two_ranks(one, two_more):
+    check_borrowed(two_more["borrowed"], one["all"])
 
 
 @pytest.mark.slow
