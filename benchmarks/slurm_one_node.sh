@@ -1,7 +1,7 @@
 #!/bin/bash
 # A SLURM of one node on loopback addresses, and `rlct trace --submit slurm` on it: against one
 # process, preempted by scancel --signal=USR2, by a partition of higher priority, and by scontrol
-# requeue. For a machine or container of one's own, as root, without systemd:
+# requeue, and cancelled. For a machine or container of one's own, as root, without systemd:
 #
 #   apt-get install --no-install-recommends slurmctld slurmd slurm-client munge
 #   pip install 'llc-toolkit[slurm]'
@@ -118,7 +118,7 @@ for number in range(8):
     save_checkpoint(Path("in"), 10 * (number + 1), weights, {})
 EOF
 TRACE=(-m llc trace in --task toy_task.py:task --gamma 10 --chains 2 --draws "${DRAWS:-4000}"
-  --burn-in 40 --workers 1)
+  --burn-in 40)
 
 same() { # run folders, but for wall times
   $PYTHON - "$1" <<'EOF'
@@ -147,7 +147,8 @@ jobs_said() {
 }
 
 begin() { # submit one job, wait for its first estimate
-  $PYTHON "${TRACE[@]}" --out "$1" --submit slurm --jobs 1 --partition low --time 30 --detach
+  $PYTHON "${TRACE[@]}" --out "$1" --submit slurm --jobs 1 --partition low --time 30 --detach \
+    --workers "${2:-1}"
   first_done "$1"
 }
 finish() {
@@ -160,14 +161,16 @@ finish() {
 }
 
 echo "== one process"
-$PYTHON "${TRACE[@]}" --out alone | grep -E "checkpoints|time"
+$PYTHON "${TRACE[@]}" --out alone --workers 1 | grep -E "checkpoints|time"
 echo "== an array of two jobs"
 $PYTHON "${TRACE[@]}" --out array --submit slurm --jobs 2 --partition low | grep -E "checkpoints|time"
 same array
-echo "== scancel --signal=USR2, as before a time limit"
-begin signal
-scancel --signal=USR2 "$(the_job signal)"
-finish signal
+for workers in 1 2; do
+  echo "== scancel --signal=USR2, as before a time limit: $workers process(es) of work"
+  begin "signal$workers" "$workers"
+  scancel --signal=USR2 "$(the_job "signal$workers")"
+  finish "signal$workers"
+done
 echo "== preempted by a job of higher priority that wants the node"
 begin partition
 sbatch --quiet --partition=high --exclusive --time=1 --output=/dev/null --wrap="sleep 5"

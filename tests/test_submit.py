@@ -19,14 +19,14 @@ from llc.errors import InputError
 __all__ = ["folder"]
 
 HERE = ["--submit", "local", "--jobs", "2"]
-LONG = [*TRACE[:8], *FAST[:4], "--draws", "60000", "--burn-in", "40"]
+LONG = [*TRACE[:8], *FAST[:4], "--draws", "8000", "--burn-in", "40"]
 
 
 def finished(folder):
     return sorted(p.name for p in (folder / "out" / "estimates").glob("*.fingerprint"))
 
 
-def wait_for(what, seconds=60):
+def wait_for(what, seconds=300):
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end
@@ -44,6 +44,14 @@ def submit(*arguments, cwd):
     return int(job)
 
 
+def task_of(job):
+    """The process that works, below the one of submitit that starts it again if need be."""
+    children = Path(f"/proc/{job}/task/{job}/children")
+    wait_for(children.read_text)
+    (task,) = children.read_text().split()
+    return int(task)
+
+
 @pytest.fixture
 def submitit():
     return pytest.importorskip("submitit", reason="the extra slurm is not installed")
@@ -59,7 +67,7 @@ def test_jobs_leave_the_same_run_folder_as_one_process(folder):
     alone = rlct(*TRACE, cwd=folder)
     assert alone.returncode == 0
     (folder / "out").rename(folder / "alone")
-    done = rlct(*TRACE, *HERE, cwd=folder)
+    done = rlct(*TRACE, *HERE, cwd=folder, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "out: 2 jobs submitted" in done.stderr
     assert "4 checkpoints, steps 10 … 40" in done.stdout
@@ -75,9 +83,9 @@ def test_a_preempted_job_goes_on_and_a_second_command_takes_the_jobs_up(folder):
     job = submit("--jobs", "1", cwd=folder)
     wait_for(lambda: finished(folder))
     first = (folder / "out" / "estimates" / "0000010.json").stat().st_mtime_ns
-    # As SLURM says that a job is about to be stopped.
-    os.kill(job, signal.SIGUSR2)
-    done = rlct(*LONG, "--submit", "local", cwd=folder)
+    # As SLURM says that a job is about to be stopped: to all that runs in it.
+    os.kill(task_of(job), signal.SIGUSR2)
+    done = rlct(*LONG, "--submit", "local", cwd=folder, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "1 jobs submitted before are taken up" in done.stderr
     assert len(finished(folder)) == 4
@@ -90,7 +98,7 @@ def test_a_preempted_job_goes_on_and_a_second_command_takes_the_jobs_up(folder):
 @pytest.mark.usefixtures("submitit")
 def test_what_a_job_says_of_bad_input_is_told(folder):
     wrong = [*TRACE[:3], "toy_task.py:nothing", *TRACE[4:]]
-    done = rlct(*wrong, "--submit", "local", "--jobs", "1", cwd=folder)
+    done = rlct(*wrong, "--submit", "local", "--jobs", "1", cwd=folder, timeout=600)
     assert (done.returncode, done.stdout) == (2, "")
     assert "1 of 1 jobs failed" in done.stderr
     assert "nothing" in done.stderr
@@ -101,11 +109,10 @@ def test_what_a_job_says_of_bad_input_is_told(folder):
 @pytest.mark.usefixtures("submitit")
 def test_a_job_that_was_killed_is_told(folder):
     job = submit("--jobs", "1", cwd=folder)
-    wait_for(lambda: Path(f"/proc/{job}/task/{job}/children").read_text())
-    (task,) = Path(f"/proc/{job}/task/{job}/children").read_text().split()
+    task = task_of(job)
     os.kill(job, signal.SIGKILL)
-    os.kill(int(task), signal.SIGKILL)
-    done = rlct(*LONG, "--submit", "local", cwd=folder)
+    os.kill(task, signal.SIGKILL)
+    done = rlct(*LONG, "--submit", "local", cwd=folder, timeout=600)
     assert done.returncode == 2
     assert "it ended without a result" in done.stderr
 
@@ -150,6 +157,7 @@ def test_submit_says_what_it_cannot_use(folder, capsys, monkeypatch):
         (["--submit", "slurm", "--time", "0"], ["--time is 0"]),
         (["--submit", "slurm", "--slurm", "account"], ["'account'", "name=value"]),
         (["--submit", "slurm", "--slurm", "time=3"], ["'time=3'", "--time"]),
+        (["--submit", "slurm", "--data", "tokens.npy"], ["--data", "language model"]),
         (["--partition", "gpu"], ["--partition", "without --submit"]),
         (["--detach"], ["--detach", "without --submit"]),
     ]:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from llc.cli.choices import execution_of, settings_of
 from llc.cli.submit import Jobs, Limits
+from llc.cli.tasks import arguments_of
 from llc.cli.tracing import traced
 from llc.errors import InputError
 from llc.trajectory.sources import as_items
@@ -85,7 +86,7 @@ def _check(options: "Trace") -> None:
         if value is not None and value < 1:
             raise InputError(f"--{name} is {value}, expected a whole number of at least 1")
     # What else can be wrong on the command line is told here, not by a job tomorrow.
-    settings_of(options), execution_of(options), _limits(options)
+    settings_of(options), execution_of(options), arguments_of(options), _limits(options)
 
 
 def _limits(options: "Trace") -> Limits:

@@ -127,6 +127,10 @@ def _begin(
 ) -> None:
     """Set up a worker: one thread, no Ctrl-C of its own, and no life after its parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A cluster warns every process of a job that its time is up; what to do is the parent's choice.
+    for name in ("SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     _own["bytes"] = order
