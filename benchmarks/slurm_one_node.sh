@@ -9,7 +9,8 @@
 #
 # Machine: 2 cores of an AMD EPYC under heavy load of others (15 waiting), SLURM 22.05.8, submitit 1.5.4
 # Date: 2026-11-23
-# Result, as far as the run got in its time: the parts after 'signal' have not been run.
+# Times say little: SLURM lets a requeued job wait two minutes, and others were at work.
+# Result:
 #
 #   PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST
 #   low*         up   infinite      1   idle vm
@@ -17,21 +18,56 @@
 #   srun says: vm, slurm-wlm 22.05.8
 #   == one process
 #   toy: 8 checkpoints, steps 10 … 80, 8 parameters
-#   time      145 s with 1 process
+#   time      136 s with 1 process
 #   == an array of two jobs
 #   array: 2 jobs submitted: 2_0, 2_1
 #   toy: 8 checkpoints, steps 10 … 80, 8 parameters
-#   time      138 s with jobs waited for
+#   time      65 s with jobs waited for
 #   array: 8 of 8 estimates equal to the byte
-#   == scancel --signal=USR2, as before a time limit
-#   signal: 1 jobs submitted: 4
-#   signal: 0 of 8 checkpoints are finished; the same command without --detach waits for the rest
-#   signal: 1 of 8 finished when it was stopped
-#   signal: 1 jobs submitted before are taken up
+#   == scancel --signal=USR2, as before a time limit: 1 process(es) of work
+#   signal1: 1 jobs submitted: 4
+#   signal1: 0 of 8 checkpoints are finished; the same command without --detach waits for the rest
+#   signal1: 1 of 8 finished when it was stopped
+#   signal1: 1 jobs submitted before are taken up
 #   toy: 8 checkpoints, steps 10 … 80, 8 parameters
-#   time      225 s with jobs waited for
-#   signal: job log: 2 preempted, 1 requeued by submitit
-#   signal: 8 of 8 estimates equal to the byte
+#   time      174 s with jobs waited for
+#   signal1: job log: 2 preempted, 1 requeued by submitit; SLURM: Restarts=1
+#   signal1: 8 of 8 estimates equal to the byte
+#   == scancel --signal=USR2, as before a time limit: 2 process(es) of work
+#   signal2: 1 jobs submitted: 5
+#   signal2: 0 of 8 checkpoints are finished; the same command without --detach waits for the rest
+#   signal2: 2 of 8 finished when it was stopped
+#   signal2: 1 jobs submitted before are taken up
+#   rlct: 1 of 1 jobs failed, first 5 (FailedJobError: - .../signal2/jobs/5_0_log.out): see .../signal2/jobs/5_0_log.err; the same command goes on from what is finished
+#   signal2: job log: 2 preempted, 0 requeued by submitit; SLURM: Restarts=1
+#   signal2: 2 of 8 estimates equal to the byte
+#   == preempted by a job of higher priority that wants the node
+#   partition: 1 jobs submitted: 6
+#   partition: 0 of 8 checkpoints are finished; the same command without --detach waits for the rest
+#   partition: 1 of 8 finished when it was stopped
+#   partition: 1 jobs submitted before are taken up
+#   toy: 8 checkpoints, steps 10 … 80, 8 parameters
+#   time      16 s with jobs waited for
+#   partition: job log: 0 preempted, 0 requeued by submitit; SLURM: Restarts=1
+#   partition: 8 of 8 estimates equal to the byte
+#   == scontrol requeue, without a warning
+#   requeue: 1 jobs submitted: 8
+#   requeue: 0 of 8 checkpoints are finished; the same command without --detach waits for the rest
+#   requeue: 1 of 8 finished when it was stopped
+#   requeue: 1 jobs submitted before are taken up
+#   toy: 8 checkpoints, steps 10 … 80, 8 parameters
+#   time      180 s with jobs waited for
+#   requeue: job log: 0 preempted, 0 requeued by submitit; SLURM: Restarts=1
+#   requeue: 8 of 8 estimates equal to the byte
+#   == a job that is cancelled
+#   cancelled: 1 jobs submitted: 9
+#   cancelled: 0 of 8 checkpoints are finished; the same command without --detach waits for the rest
+#   rlct: 1 of 1 jobs failed, first 9 (it ended without a result): see .../cancelled/jobs/9_0_log.err; the same command goes on from what is finished
+#   and the same command again:
+#   cancelled: 2 jobs submitted: 10_0, 10_1
+#   toy: 8 checkpoints, steps 10 … 80, 8 parameters
+#   time      78 s with jobs waited for
+#   cancelled: 8 of 8 estimates equal to the byte
 set -u
 ROOT=$(mktemp -d)
 HERE=$(cd "$(dirname "$0")/.." && pwd)
