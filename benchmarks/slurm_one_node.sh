@@ -10,7 +10,9 @@
 # Machine: 2 cores of an AMD EPYC under heavy load of others (15 waiting), SLURM 22.05.8, submitit 1.5.4
 # Date: 2026-11-23
 # Times say little: SLURM lets a requeued job wait two minutes, and others were at work.
-# Result:
+# Result: signal2 met a race of submitit 1.5.4: the requeue stopped its own `scontrol requeue`, which was
+# taken for a failure of the job, although it was requeued and finished (a run before: 8 of 8). `rlct`
+# has since believed a failure only of a job that has left the queue; not run again after that.
 #
 #   PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST
 #   low*         up   infinite      1   idle vm

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from test_trace_cli import FAST, TRACE, folder, refused, without_seconds
@@ -164,6 +165,22 @@ def test_submit_says_what_it_cannot_use(folder, capsys, monkeypatch):
         message = refused(main([*TRACE, *arguments]), capsys)
         assert all(word in message for word in words), message
         assert not (folder / "out").exists()
+
+
+@pytest.mark.usefixtures("submitit")
+def test_a_failure_is_believed_only_of_a_job_that_has_left_the_queue(tmp_path, monkeypatch):
+    found, alive = RuntimeError("scontrol requeue died with SIGTERM"), True
+    result = tmp_path / "result.pkl"
+    result.touch()
+    paths = SimpleNamespace(result_pickle=result)
+    jobs = Jobs(tmp_path, "local")
+    jobs.jobs = [SimpleNamespace(job_id="5", paths=paths, exception=lambda: found)]
+    monkeypatch.setattr(jobs, "_alive", lambda job: alive)
+    assert not jobs.done()
+    found = None
+    assert jobs.done()
+    found, alive = RuntimeError("of its own"), False
+    wait_for(jobs.done)
 
 
 @pytest.mark.usefixtures("submitit")

@@ -175,7 +175,21 @@ class Jobs:
 
     def done(self) -> bool:
         """Whether every job has a result, or is gone without one."""
-        return all(job.paths.result_pickle.exists() or self._lost(job) for job in self.jobs)
+        return all(self._ended(job) for job in self.jobs)
+
+    def _ended(self, job: Any) -> bool:
+        """Whether a job has a result that stays.
+
+        A requeue may stop the very process that asks for it, which submitit takes for a failure of
+        the job; so that one is believed only of a job that has left the queue.
+        """
+        if not job.paths.result_pickle.exists():
+            return self._lost(job)
+        try:
+            failed = job.exception() is not None
+        except Exception:  # a result that cannot be read
+            failed = True
+        return not failed or self._lost(job)
 
     def _lost(self, job: Any) -> bool:
         """Whether a job without result has left the queue; files of other nodes come late."""
