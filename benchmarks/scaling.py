@@ -23,7 +23,7 @@ Result (the last size in a start of its own, beside others):
          4e+06  plain              300 MiB     19.6    311 MiB     130.2 ms
          4e+06  sharded, 1 rank    294 MiB     19.2                288.0 ms
 
-The last 1 line of 4e6 (sharded) had no time to end on a machine shared with others.
+The line of 4e6 on two ranks had no time to end on a machine shared with others.
 """
 
 import json
