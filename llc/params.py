@@ -157,6 +157,7 @@ class NoiseStreams:
         chains: number of chains C.
         device: where the numbers are drawn.
         copies: groups of chains that see the same numbers: chain c of each sees those of chain c.
+        first: number of the first chain, where the others run elsewhere.
     """
 
     def __init__(
@@ -166,11 +167,12 @@ class NoiseStreams:
         chains: int,
         device: torch.device | str = "cpu",
         copies: int = 1,
+        first: int = 0,
     ) -> None:
         self.device = torch.device(device)
         self._copies = copies
         self._generators = []
-        for chain in range(chains // copies):
+        for chain in range(first, first + chains // copies):
             generator = torch.Generator(device=self.device)
             generator.manual_seed(stream_seed(seed, purpose, chain))
             self._generators.append(generator)

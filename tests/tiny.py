@@ -54,7 +54,7 @@ def refusal(call):
     raise AssertionError("no InputError was raised")
 
 
-def rlct(*arguments, cwd=None, env=None):
+def rlct(*arguments, cwd=None, env=None, timeout=120):
     """Run the command line as a user does, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "llc", *map(str, arguments)],
@@ -63,6 +63,6 @@ def rlct(*arguments, cwd=None, env=None):
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=timeout,
         check=False,
     )

@@ -12,7 +12,7 @@ GROUPS = {
     "a training run": ("trace", "refine", "fourier"),
     "a run folder that trace wrote": ("transitions", "basins", "plot", "report", "export"),
     "checkpoints to change": ("plant", "mix"),
-    "nothing yet": ("demo", "validate"),
+    "nothing yet": ("demo", "doctor", "validate"),
 }
 WIDTH = 100
 BEGIN = """\

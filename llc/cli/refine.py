@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llc import plot
 from llc.cli.choices import execution_of, settings_of
 from llc.cli.tasks import load_task
-from llc.cli.trace import workers_of
+from llc.cli.tracing import workers_of
 from llc.errors import InputError
 from llc.refined import Refined, refine
 from llc.trajectory.disk import writable

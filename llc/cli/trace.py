@@ -3,8 +3,6 @@
 import itertools
 import json
 import multiprocessing
-import os
-import re
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -15,33 +13,31 @@ import numpy as np
 import torch
 
 from llc import plot
-from llc.cli.choices import execution_of, settings_of
 from llc.cli.commands import remember
+from llc.cli.shards import refuse_limits, submitted
 from llc.cli.tasks import arguments_of, load_task
+from llc.cli.tracing import traced, workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
 from llc.maps import ScaleMap, scale_map
 from llc.progress import Bar
-from llc.trajectory import Trajectory, trace
+from llc.trajectory import Trajectory
 from llc.trajectory.disk import writable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llc.cli.options import Refine, Variants
     from llc.cli.options import Trace as Options
     from llc.trajectory import Point
 
-__all__ = ["run", "workers_of"]
+__all__ = ["run"]
 
-MOST_WORKERS = 8
 SHOWN = 5
 
 
 def run(options: "Options") -> int:
     """Trace, write table and figure, print; 1 if ``--strict`` was given and something failed."""
     started = time.perf_counter()
-    settings, shard = settings_of(options), _shard(options.shard)
     workers = workers_of(options)
     places = options.checkpoints
     if not places:
@@ -51,21 +47,15 @@ def run(options: "Options") -> int:
             f"--follow is given with {len(places)} paths, expected a folder or a pattern: put the "
             "pattern in quotes, so that the shell leaves it alone"
         )
-    result = trace(
-        partial(load_task, options.task, arguments_of(options)),
-        places[0] if len(places) == 1 else list(places),
-        out=options.out,
-        settings=settings,
-        freeze=options.freeze,
-        n_eff=options.n_eff,
-        workers=workers,
-        shard=shard,
-        stack=options.stack,
-        follow=options.follow,
-        follow_for=options.follow_for,
-        execution=execution_of(options),
-        progress=True,
-    )
+    if options.submit is None:
+        refuse_limits(options)
+        result = traced(options)
+    elif not submitted(options):
+        return 0
+    else:
+        result = Trajectory.load(options.out)
+        with writable(options.out):
+            result.to_csv(options.out / "trajectory.csv")
     with writable(options.out):
         remember(options.out, options.task, places, arguments_of(options))
         figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
@@ -77,7 +67,7 @@ def run(options: "Options") -> int:
         print(json.dumps(_record(options, result, seconds), indent=1, allow_nan=False))
     else:
         print(_text(options, result, figures))
-        print(f"time      {seconds:.0f} s with {workers} process{'es' if workers > 1 else ''}")
+        print(f"time      {seconds:.0f} s with {_hands(options, workers)}")
     failed = any(point.estimate.verdict.status == "fail" for point in result.points)
     return 1 if options.strict and (failed or result.skipped) else 0
 
@@ -108,22 +98,10 @@ def _map_scales(options: "Options", result: Trajectory, workers: int) -> ScaleMa
         )
 
 
-def _shard(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if found is None:
-        raise InputError(f"--shard is {text!r}, expected i/N with i from 1 to N, such as 1/2")
-    return int(found.group(1)), int(found.group(2))
-
-
-def workers_of(options: "Options | Refine | Variants") -> int:
-    """Return the number of processes: as asked, or one a core on a CPU."""
-    if options.workers is not None:
-        return options.workers
-    if str(options.device or "cpu") != "cpu" or torch.cuda.is_available():
-        return 1
-    return min(MOST_WORKERS, os.cpu_count() or 1)
+def _hands(options: "Options", workers: int) -> str:
+    if options.submit is not None:
+        return "jobs waited for"
+    return f"{workers} process{'es' if workers > 1 else ''}"
 
 
 def _counts(result: Trajectory) -> dict[str, int]:

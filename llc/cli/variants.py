@@ -12,7 +12,7 @@ import numpy as np
 from llc import plot
 from llc.cli.choices import execution_of, settings_of
 from llc.cli.tasks import arguments_of, load_task
-from llc.cli.trace import workers_of
+from llc.cli.tracing import workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
 from llc.settings import Settings

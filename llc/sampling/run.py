@@ -18,7 +18,14 @@ from llc.sampling.walk import Start
 from llc.sampling.warmup import WarmUp, warm_up
 from llc.settings import Settings
 
-__all__ = ["DEFAULT_BUDGET", "Samples", "batch_size_for", "sample", "sample_stack"]
+__all__ = [
+    "DEFAULT_BUDGET",
+    "Samples",
+    "batch_size_for",
+    "minibatch_heat",
+    "sample",
+    "sample_stack",
+]
 
 DEFAULT_BUDGET = 100_000
 FULL_BATCH_UP_TO = 4096
@@ -211,7 +218,7 @@ def _samples(
         stiffness = audit.largest * tuning.step_size**scheme.power
     if not gone.any():
         noise, llc = float(audit.noise[chains].mean()), float(draws.rise.mean())
-        bound = _heat(tuning.step_size, friction, noise, llc)
+        bound = minibatch_heat(tuning.step_size, friction, noise, llc)
         # What a thermostat leaves of the heat has no closed form. It holds the mean temperature:
         # mode i is too hot by (B_i − B̄)/(A + B̄) instead of B_i/A, which is more, with A its
         # friction's own noise and B_i that of batches.
@@ -304,7 +311,7 @@ def _audit(
     return _Audit(probe.largest, noise, push, spent)
 
 
-def _heat(step_size: float, friction: float | None, noise: float, llc: float) -> float:
+def minibatch_heat(step_size: float, friction: float | None, noise: float, llc: float) -> float:
     """Relative over-estimate of λ̂ by gradient noise of covariance trace trΣ.
 
     In LLC units it is (h²/8)·coth(Γh/2)·trΣ for kinetic Langevin and (ε/8)·trΣ for first-order

@@ -17,7 +17,7 @@ from llc.errors import InputError
 from llc.execution import GIB, SHARE_OF_FREE, Execution, free_memory
 from llc.trajectory.work import DIED, Job, Order, Outcome, work
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "devices_for"]
 
 Jobs = list[Job]
 
@@ -26,10 +26,18 @@ _own: dict[str, Any] = {}
 
 
 class Processes:
-    """Processes of our own, one thread each, that end with this one however it ends."""
+    """Processes of our own, one thread each, that end with this one however it ends.
 
-    def __init__(self, order: Order, count: int) -> None:
+    Args:
+        order: what is the same for all checkpoints.
+        count: number of processes.
+        devices: the i-th process takes the i-th of them, round and round; those of
+            `devices_for` unless given.
+    """
+
+    def __init__(self, order: Order, count: int, devices: Sequence[str] | None = None) -> None:
         self.window = 2 * count
+        self._devices = devices_for(order.execution) if devices is None else tuple(devices)
         self._count = count
         try:
             self._order = pickle.dumps(replace(order, execution=_divided(order.execution, count)))
@@ -41,6 +49,7 @@ class Processes:
             ) from error
         self._context = multiprocessing.get_context("spawn")
         self._began = self._context.Event()
+        self._started = self._context.Value("i", 0)
         self._pool, self._alive = self._start(count)
 
     def submit(self, jobs: Jobs) -> "Future[list[Outcome]]":
@@ -86,9 +95,19 @@ class Processes:
     def _start(self, count: int) -> tuple[ProcessPoolExecutor, Connection]:
         # Its writing end lives in this process only, and closes with it, even at a kill -9.
         reading, alive = self._context.Pipe(duplex=False)
-        shared = (reading, self._began, self._order)
+        shared = (reading, self._began, self._order, self._devices, self._started)
         pool = ProcessPoolExecutor(count, self._context, _begin, shared)
         return pool, alive
+
+
+def devices_for(execution: Execution | None) -> tuple[str, ...]:
+    """Return every GPU where ``cuda`` is asked for without a number; else nothing to choose from.
+
+    A number, as in ``cuda:1``, keeps all processes there.
+    """
+    if execution is None or str(execution.device) != "cuda":
+        return ()
+    return tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
 
 
 def _divided(execution: Execution | None, count: int) -> Execution:
@@ -103,12 +122,22 @@ def _divided(execution: Execution | None, count: int) -> Execution:
     return replace(execution, memory=free / count) if known else execution
 
 
-def _begin(alive: Connection, began: Any, order: bytes) -> None:
+def _begin(
+    alive: Connection, began: Any, order: bytes, devices: Sequence[str], started: Any
+) -> None:
     """Set up a worker: one thread, no Ctrl-C of its own, and no life after its parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A cluster warns every process of a job that its time is up; what to do is the parent's choice.
+    for name in ("SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     _own["bytes"] = order
+    if devices:
+        with started.get_lock():
+            _own["device"] = devices[started.value % len(devices)]
+            started.value += 1
     began.set()
 
 
@@ -122,7 +151,7 @@ def _end_with(alive: Connection) -> None:
 def _work_in_process(jobs: Jobs) -> list[Outcome]:
     if "order" not in _own:
         try:
-            _own["order"] = pickle.loads(_own["bytes"]).built()
+            _own["order"] = _placed(pickle.loads(_own["bytes"])).built()
         except Exception as error:  # whatever importing a user's module raises
             reason = (
                 f"a worker process cannot build the task ({_first(error)}): define its model and "
@@ -130,6 +159,14 @@ def _work_in_process(jobs: Jobs) -> list[Outcome]:
             )
             return [Outcome(job.item.step, reason=reason) for job in jobs]
     return work(_own["order"], jobs)
+
+
+def _placed(order: Order) -> Order:
+    """Return the order with this worker's own device, if it has one."""
+    if "device" not in _own:
+        return order
+    execution = replace(order.execution or Execution(), device=_own["device"])
+    return replace(order, execution=execution)
 
 
 def _first(error: Exception) -> str:

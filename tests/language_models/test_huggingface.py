@@ -275,6 +275,32 @@ def test_revisions_of_a_cache_from_the_command_line(tmp_path):
     assert missing.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
+def test_revisions_shared_out_among_jobs(tmp_path):
+    """Each job finds cache, tokens and choice of parameters again, as one process does."""
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    models = {f"step{n}": build(seed=n) for n in (0, 1, 512)}
+    cache(tmp_path / "home" / "hub", "someone/tiny-neox", models)
+    np.save(tmp_path / "tokens.npy", tokens().numpy().astype(np.uint16))
+    env = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    short = [f"--{k.replace('_', '-')}={v}" for k, v in SHORT.items()]
+    found = []
+    for out, more in (("alone", []), ("jobs", ["--submit", "local", "--jobs", "2"])):
+        done = rlct(
+            "trace", "hf:someone/tiny-neox@step{0,1,512}", "--task", "hf:someone/tiny-neox@step0",
+            "--data", "tokens.npy", "--out", out, "--workers", "1", "--json",
+            "--only", "*layers.0.*", *short, *more, cwd=tmp_path, env=env,
+            timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        points = json.loads(done.stdout)["points"]
+        found.append([(p["step"], p["dimension"], p["llc"]) for p in points])
+        known = json.loads((tmp_path / out / "command.json").read_text())
+        assert known["arguments"] == {"data": str(tmp_path / "tokens.npy")}
+    assert found[0] == found[1]
+    assert [step for step, *_ in found[0]] == [0, 1, 512]
+
+
 def test_flags_without_their_task(tmp_path):
     done = rlct("estimate", "x.pt", "--task", "modular-addition", "--data", "t.npy", cwd=tmp_path)
     assert done.returncode == 2

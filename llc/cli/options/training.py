@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -20,6 +20,10 @@ from llc.cli.options.sampling import (
 )
 
 __all__ = ["Basins", "Fourier", "Mix", "Plant", "Refine", "Trace", "Variants"]
+
+OptionalCluster = Annotated[
+    Literal["slurm", "local"] | None, tyro.conf.arg(metavar="{slurm,local}")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,21 @@ class Trace(Sampling):
     """Processes, one thread each; one a core, eight at most, on a CPU, if left out."""
     shard: OptionalShard = None
     """Only every N-th checkpoint from the i-th on, so that N machines share a run."""
+    submit: OptionalCluster = None
+    """Share the checkpoints out among jobs, requeued when preempted, and collect: slurm, or
+    local for processes of this machine; needs the extra slurm."""
+    jobs: int = 4
+    """With --submit, number of jobs."""
+    partition: OptionalText = None
+    """With --submit slurm, where."""
+    time: OptionalInt = None
+    """With --submit, minutes of a job, after which it is requeued and goes on; 60 if left out."""
+    gpus: OptionalInt = None
+    """With --submit, GPUs of a job, with a process each; also give --device cuda."""
+    slurm: OptionalTexts = None
+    """With --submit slurm, further parameters of submitit, such as account=mine qos=low."""
+    detach: bool = False
+    """With --submit, return at once; the same command again waits and collects."""
     stack: int = 1
     """Checkpoints to sample side by side in one process; needs --freeze, or step size, burn-in and
     draws."""
