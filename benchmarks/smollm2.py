@@ -43,7 +43,21 @@ def convert(wheel, out):
 
 def say(what, started):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{what}  [{time.perf_counter() - started:.0f} s, peak {peak:.1f} GiB]", flush=True)
+    took = f"{time.perf_counter() - started:.0f} s, of the processor {time.process_time():.0f} s"
+    print(f"{what}  [{took}, peak {peak:.2f} GiB]", flush=True)
+
+
+class Told:
+    """Progress in lines."""
+
+    def __init__(self, started):
+        self.started = started
+
+    def __call__(self, phase, done, total):
+        say(f"{phase} {done} of {total}", self.started)
+
+    def say(self, text):
+        say(text, self.started)
 
 
 def main(wheel, out, whole):
@@ -67,8 +81,8 @@ def main(wheel, out, whole):
     )
     given = {"chains": 1, "draws": 15, "burn_in": 15, "step_size": 1e-5}
     if not whole:
-        given = {"chains": 2, "draws": 60, "burn_in": 60, "step_size": 1e-4}
-    estimate = llc.estimate(task, **SETTINGS, **given)
+        given = {"chains": 2, "draws": 40, "burn_in": 40, "step_size": 1e-4}
+    estimate = llc.estimate(task, **SETTINGS, **given, progress=Told(started))
     say(f"{estimate}\n{estimate.dimension:,} parameters; {estimate.settings}", started)
     for sentence in estimate.verdict.sentences:
         print(f"  ! {sentence}")

@@ -95,7 +95,7 @@ def _vectors(objective: Objective, chains: int) -> float:
 
 def _line(objective: Objective, size: int) -> tuple[float, float]:
     """Bytes that a backward pass keeps: of the batch as a whole, and of each example in it."""
-    probe = min(PROBE, objective.chunk)
+    probe = min(1 if objective.is_large else PROBE, objective.chunk)
     small, large = max(1, min(probe, size // 2)), min(2 * probe, size)
     low, high = (_kept(objective, take(objective.data, slice(0, k))) for k in (small, large))
     slope = max(high - low, 0) / max(large - small, 1)
@@ -122,7 +122,7 @@ def in_parts(
     size = objective.size
     vectors, kept = chain_bytes(objective, batch_size)
     taken = _vectors(objective, chains) if objective.is_large else chains * vectors
-    room = execution.limit(objective.device) - taken
+    free = room = execution.limit(objective.device) - taken
     whole = objective.baseline.table is not None
     if objective.is_large and whole:
         room = min(room, BACKWARD * MOST_KEPT_OF_LARGE)
@@ -135,7 +135,8 @@ def in_parts(
     part = int((room / BACKWARD - fixed) / slope) if slope > 0 else count
     part = max(1, min(part, count))
     need = BACKWARD * (fixed + slope * part) + taken
-    short = f", though only {in_words(max(room, 0))} are free for it" if part == 1 else ""
+    tight = part == 1 and (room == free or need - taken > free)
+    short = f", though only {in_words(max(free, 0))} are free for it" if tight else ""
     return part, (
         f"; gradients of {count:,} examples summed over parts of {part:,}, about "
         f"{in_words(need)} in all{short}"
