@@ -1,4 +1,4 @@
-"""Against devinterp 2 on a GPT-NeoX of ten million weights: speed, memory, disk, and the same LLC."""
+"""Against devinterp 2 on a GPT-NeoX of ten million weights: time, memory, disk, the same LLC."""
 
 import argparse
 import json
@@ -185,13 +185,17 @@ def parity(o):
     torch.manual_seed(SEED)
     furthest = 0.0
     for batch, expected in zip(batches, losses, strict=True):
-        kick = torch.cat([torch.normal(0.0, 1.0, size=s).reshape(-1) for s in surface.layout.shapes])
+        kick = torch.cat(
+            [torch.normal(0.0, 1.0, size=s).reshape(-1) for s in surface.layout.shapes]
+        )
         rest = iter_of(kick)
         state, info = kernel.step(state, batch[None], rest)
         found = float(info.rise) / LAW["n_beta"] + float(table[batch].double().mean())
         furthest = max(furthest, abs(found - expected))
         print(f"  loss ours {found:.6f}, theirs {expected:.6f}", flush=True)
-    print(f"furthest apart {furthest:.1e} over {len(losses)} steps of {posterior.dimension:,} weights")
+    print(
+        f"furthest apart {furthest:.1e} over {len(losses)} steps of {posterior.dimension:,} weights"
+    )
 
 
 def iter_of(kick):

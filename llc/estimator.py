@@ -29,6 +29,8 @@ from llc.task import Task
 __all__ = ["estimate", "estimate_stack", "estimate_task", "measure"]
 
 NULL_DRAWS = 32
+# In millions of directions one draw is nearly as good as any other.
+NULL_DRAWS_OF_LARGE = 8
 
 
 def estimate(
@@ -164,7 +166,8 @@ def measure(
     assert settings.gamma is not None
     posterior = Posterior(surface, settings.n_beta, settings.gamma, settings.control_variate)
     samples = sample(posterior, _what_is_left(settings, spent), report, start)
-    null = posterior.prior_only(settings.seed, NULL_DRAWS, samples.batch_size)
+    count = NULL_DRAWS_OF_LARGE if surface.lends else NULL_DRAWS
+    null = posterior.prior_only(settings.seed, count, samples.batch_size)
     shift, looked = gradient_shift(posterior, samples)
     seconds = time.perf_counter() - started
     found = assemble(posterior, settings, samples, spent + looked, null, shift, seconds)

@@ -24,11 +24,13 @@ __all__ = ["chain_bytes", "in_parts", "plan"]
 VECTORS = 15
 SETUP = 20
 # Of a large model, whose chains take turns: state a chain, and what one chain at a time takes, at
-# most in the look at curvature; and what a backward pass may keep before it is cut into parts,
-# where its tensors are small enough for memory to be used again (see `llc.objective`).
+# most in the look at curvature; and what a backward pass may keep before it is cut into parts:
+# tensors are then small enough for memory to be used again (see `llc.objective`). Each part adds a
+# gradient to the others', so that it must be worth it: so many vectors of the model's size.
 STATE = 2
 TAKEN_IN_TURNS = 8
-MOST_KEPT_OF_LARGE = 2**27
+MOST_KEPT_OF_LARGE = 2**26
+WORTH_OF_A_PART = 2
 # Backward makes of each kept tensor one gradient, which lives until it is used.
 BACKWARD = 2.0
 
@@ -125,7 +127,8 @@ def in_parts(
     free = room = execution.limit(objective.device) - taken
     whole = objective.baseline.table is not None
     if objective.is_large and whole:
-        room = min(room, BACKWARD * MOST_KEPT_OF_LARGE)
+        vector = sum(p.nbytes for p in objective.module.parameters())
+        room = min(room, BACKWARD * max(MOST_KEPT_OF_LARGE, WORTH_OF_A_PART * vector))
     if size is None or kept <= room:
         return None, ""
     count = min(batch_size or size, size)

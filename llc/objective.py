@@ -31,7 +31,7 @@ PROBE = 8
 MOST_KEPT = 2**31
 # The same for large models. A tensor of more than 32 MB the C library returns to the system each
 # time, and fetching its memory again takes longer than arithmetic on it.
-MOST_KEPT_OF_LARGE = 2**28
+MOST_KEPT_OF_LARGE = 2**27
 # From so many weights on arithmetic is what takes time: nothing is gained from chains side by side.
 LARGE = 2**22
 # Outputs at w* are kept up to here as targets of behavioural losses, else computed anew each time.
@@ -238,15 +238,16 @@ class Objective:
         """How many examples a pass takes at a time: fewer where each of them needs much memory."""
         if size < 4:
             return CHUNK
+        few = 1 if self.is_large else 2
         try:
             low, high = (
                 kept_bytes(self.values, self.centre, take(self.data, slice(0, k)), self.held())
-                for k in (2, 4)
+                for k in (few, 2 * few)
             )
         except Exception:
             # What fails here fails on a whole batch too, with the shapes that its user knows.
             return CHUNK
-        each = (high - low) / 2
+        each = (high - low) / few
         most = MOST_KEPT_OF_LARGE if self.is_large else MOST_KEPT
         return CHUNK if each * CHUNK <= most else max(1, int(most / each))
 

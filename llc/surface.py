@@ -193,7 +193,8 @@ class LossSurface:
             for chain, delta in enumerate(displacement):
                 pairs.append(self._directly(delta, None if index is None else index[chain]))
                 gradient[chain] = self._direct.gradient
-            return Evaluation(*map(torch.stack, zip(*pairs, strict=True)), gradient)
+            rises, noises = zip(*pairs, strict=True)
+            return Evaluation(torch.stack(rises), torch.stack(noises), gradient)
         parts = []
         for start in range(0, chains, side):
             chunk = slice(start, start + side)

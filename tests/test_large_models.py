@@ -168,6 +168,7 @@ def test_large_gradients_are_cut_where_they_keep_much(large, monkeypatch):
     surface = LossSurface(task(), execution=Execution(compile="off"))
     assert "parts" not in surface.plan(2, 40)
     _, kept = memory.chain_bytes(surface._objective, 40)
+    monkeypatch.setattr(memory, "WORTH_OF_A_PART", 0)
     monkeypatch.setattr(memory, "MOST_KEPT_OF_LARGE", kept / memory.BACKWARD / 4)
     words = surface.plan(2, 40)
     assert f"gradients of 40 examples summed over parts of {surface.part}" in words

@@ -20,6 +20,7 @@ __all__ = ["Audit", "audit_of"]
 
 AUDIT_PROBES = 5
 COLD_PROBES = 15
+WARM_PROBES = 3
 
 
 class Audit(NamedTuple):
@@ -81,7 +82,7 @@ def _in_turns(
     """
     here, n_beta = warm.state.displacement, posterior.n_beta
     first = (warm.steps + made.draws.length) // 20
-    rounds = [min(max(first, AUDIT_PROBES), COLD_PROBES), *[AUDIT_PROBES] * (len(here) - 1)]
+    rounds = [min(max(first, AUDIT_PROBES), COLD_PROBES), *[WARM_PROBES] * (len(here) - 1)]
     batches = [streams.batch() for _ in range(max(rounds))]
     iteration = _Iteration(posterior, settings.seed)
     noise, push, readings = np.zeros(len(here)), np.zeros(len(here)), []
