@@ -95,7 +95,8 @@ def estimate(
         seed: seeds every random stream; the process's own generators are left alone.
         device: where to compute; the model's own unless given.
         compile: ``"auto"``, ``"off"``, ``"trace"`` or ``"inductor"``: how steps are run. It
-            changes speed, and numbers by no more than rounding.
+            changes speed, and numbers by no more than rounding; ``"off"`` also leaves a large
+            model's products to torch's own choice of library.
         memory: GiB that chains may take, 80 % of what is free unless given; what does not fit
             side by side runs one after another.
         autocast: evaluate the model in bfloat16 where torch's autocast does; weights stay as

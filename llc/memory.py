@@ -71,7 +71,7 @@ def plan(
             why = f"{in_words(max(room, 0))} are free for activations"
     need = max(chains, SETUP / VECTORS) * vectors + 2 * side * kept
     if objective.is_large:
-        need = _vectors(objective, chains) + kept
+        need = _vectors(objective, chains) + min(kept, _most_kept(objective))
     words = f"{side} of {chains} chains side by side, about {in_words(need)}"
     if side == chains:
         words = f"all {chains} chains side by side, about {in_words(need)}"
@@ -93,6 +93,14 @@ def _vectors(objective: Objective, chains: int) -> float:
     """Bytes of a large model's vectors, of which most serve one chain after another."""
     size = objective.layout.total * torch.empty(0, dtype=objective.layout.dtype).element_size()
     return (STATE * chains + TAKEN_IN_TURNS) * size
+
+
+def _most_kept(objective: Objective) -> float:
+    """Bytes of a large model's backward pass from which on it is worth cutting it into parts."""
+    if objective.baseline.table is None:
+        return math.inf
+    vector = sum(p.nbytes for p in objective.module.parameters())
+    return BACKWARD * max(MOST_KEPT_OF_LARGE, WORTH_OF_A_PART * vector)
 
 
 def _line(objective: Objective, size: int) -> tuple[float, float]:
@@ -126,9 +134,8 @@ def in_parts(
     taken = _vectors(objective, chains) if objective.is_large else chains * vectors
     free = room = execution.limit(objective.device) - taken
     whole = objective.baseline.table is not None
-    if objective.is_large and whole:
-        vector = sum(p.nbytes for p in objective.module.parameters())
-        room = min(room, BACKWARD * max(MOST_KEPT_OF_LARGE, WORTH_OF_A_PART * vector))
+    if objective.is_large:
+        room = min(room, _most_kept(objective))
     if size is None or kept <= room:
         return None, ""
     count = min(batch_size or size, size)
