@@ -204,7 +204,8 @@ class Objective:
             try:
                 if self.size is not None:
                     self.chunk = self._manageable(self.size)
-                    batch = take(self.data, slice(0, min(self.size, self.chunk)))
+                    count = min(self.size, self.chunk, PROBE if self.is_large else CHUNK)
+                    batch = take(self.data, slice(0, count))
                 first = self.values(self.centre, batch)
                 second = self.values(self.centre, batch)
             except InputError:
