@@ -93,8 +93,9 @@ class _Product(torch.autograd.Function):
         return _product(inputs, weight, bias)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("gradients of these products can be taken once only")
         (gradient,) = grad_outputs
         inputs, weight = ctx.saved_tensors
         to_inputs, to_weight, to_bias = ctx.needs_input_grad

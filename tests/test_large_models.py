@@ -285,3 +285,11 @@ def test_a_large_model_uses_them_unless_told_not_to(large, products, monkeypatch
     assert products
     for got, want in zip(found, expected, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_of_gradients_are_refused_rather_than_wrong(products):
+    x, w = torch.ones(2, 3, requires_grad=True), torch.ones(4, 3, requires_grad=True)
+    with onednn.linear_layers():
+        y = F.linear(x, w).sin().sum()
+    with pytest.raises(RuntimeError, match="once only"):
+        torch.autograd.grad(y, x, create_graph=True)
