@@ -41,8 +41,7 @@ def is_faster() -> bool:
 def linear_layers() -> Iterator[None]:
     """Compute what `F.linear` and `torch.addmm` would, and their gradients, by oneDNN.
 
-    Only in float32 on a CPU, and only large products; all others go their usual way. Gradients can
-    be taken once, not of gradients, after the context as well.
+    Only in float32 on a CPU, and only large products; all others go their usual way.
     """
     with _Linear():
         yield
@@ -94,17 +93,17 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("gradients of these products can be taken once only")
+        # What is to be differentiated again has to consist of what torch can differentiate.
+        product = F.linear if torch.is_grad_enabled() else _product
         (gradient,) = grad_outputs
         inputs, weight = ctx.saved_tensors
         to_inputs, to_weight, to_bias = ctx.needs_input_grad
         rows = gradient.reshape(-1, gradient.shape[-1])
         found: list[Tensor | None] = [None, None, None]
         if to_inputs:
-            found[0] = _product(rows, weight.t()).reshape(inputs.shape)
+            found[0] = product(rows, weight.t()).reshape(inputs.shape)
         if to_weight:
-            found[1] = _product(rows.t(), inputs.reshape(-1, inputs.shape[-1]).t())
+            found[1] = product(rows.t(), inputs.reshape(-1, inputs.shape[-1]).t())
         if to_bias:
             found[2] = rows.sum(0)
         return tuple(found)
