@@ -18,12 +18,13 @@ Result:
     set up, losses of 24 sequences of 33 tokens tabulated  [129 s, 17 s, 2.08 GiB]
     burn-in, 20 steps of 2 chains                          [479 s, 51 s, 2.08 GiB]
     draws, 30 steps of 2 chains                            [751 s, 104 s, 2.08 GiB]
-    LLC 16.0 ± 0.4 (virial 1.03, R-hat 1.209, ESS 9, saturation 0.70) fail  [855 s, 130 s, 2.08 GiB]
+    LLC 16.0 ± 0.4 (virial 1.03, R-hat 1.209, ESS 9, saturation 0.70) fail
+        [855 s, of the processor 130 s, 2.08 GiB]
     2,654,208 parameters; n_beta 30, gamma 300, sgld, step_size 0.0005, batch 8, behavioural
 
-The verdict's reasons: chains disagree and nine effective draws are few (the run is short); step size
-times curvature is .90, aimed at .2; 70 % of the number is the prior's. A gradient of 8 x 32 tokens takes
-.85 s, most of it one pass through frozen blocks and a vocabulary of 49,152.
+The verdict's reasons: chains disagree and nine effective draws are few (the run is short); step
+size times curvature is .90, aimed at .2; 70 % of the number is the prior's. A gradient of 8 x 32
+tokens takes .85 s.
 """
 
 import resource
