@@ -29,6 +29,8 @@ from llc.task import Task
 __all__ = ["estimate", "estimate_stack", "estimate_task", "measure"]
 
 NULL_DRAWS = 32
+# In millions of directions one draw is nearly as good as any other.
+NULL_DRAWS_OF_LARGE = 8
 
 
 def estimate(
@@ -93,7 +95,8 @@ def estimate(
         seed: seeds every random stream; the process's own generators are left alone.
         device: where to compute; the model's own unless given.
         compile: ``"auto"``, ``"off"``, ``"trace"`` or ``"inductor"``: how steps are run. It
-            changes speed, and numbers by no more than rounding.
+            changes speed, and numbers by no more than rounding; ``"off"`` also leaves a large
+            model's products to torch's own choice of library.
         memory: GiB that chains may take, 80 % of what is free unless given; what does not fit
             side by side runs one after another.
         autocast: evaluate the model in bfloat16 where torch's autocast does; weights stay as
@@ -164,7 +167,8 @@ def measure(
     assert settings.gamma is not None
     posterior = Posterior(surface, settings.n_beta, settings.gamma, settings.control_variate)
     samples = sample(posterior, _what_is_left(settings, spent), report, start)
-    null = posterior.prior_only(settings.seed, NULL_DRAWS, samples.batch_size)
+    count = NULL_DRAWS_OF_LARGE if surface.lends else NULL_DRAWS
+    null = posterior.prior_only(settings.seed, count, samples.batch_size)
     shift, looked = gradient_shift(posterior, samples)
     seconds = time.perf_counter() - started
     found = assemble(posterior, settings, samples, spent + looked, null, shift, seconds)

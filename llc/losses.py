@@ -163,15 +163,22 @@ def _per_example(values: Tensor) -> Tensor:
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     _refuse_classes_last(outputs, targets)
-    return _per_example(F.cross_entropy(outputs, targets, reduction="none"))
+    return _per_example(_each_cross_entropy(outputs, targets))
 
 
 def _cross_entropy_by_example(outputs: Tensor, targets: Tensor) -> Tensor:
     _refuse_classes_last(outputs, targets)
-    return _over_own(
-        F.cross_entropy(outputs, targets, reduction="none", ignore_index=IGNORED),
-        targets != IGNORED,
-    )
+    return _over_own(_each_cross_entropy(outputs, targets), targets != IGNORED)
+
+
+def _each_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.ndim > 2 and outputs.stride(1) == 1 and not targets.is_floating_point():
+        # Logits of a language model, seen with classes in dimension 1: torch would copy them into
+        # that order, and go through classes far apart in memory.
+        rows = outputs.movedim(1, -1)
+        values = F.cross_entropy(rows.flatten(0, -2), targets.flatten(), reduction="none")
+        return values.reshape(targets.shape)
+    return F.cross_entropy(outputs, targets, reduction="none")
 
 
 def _refuse_classes_last(outputs: Tensor, targets: Tensor) -> None:

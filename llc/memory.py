@@ -23,6 +23,14 @@ __all__ = ["chain_bytes", "in_parts", "plan"]
 # benchmarks/memory_and_scaling.py.
 VECTORS = 15
 SETUP = 20
+# Of a large model, whose chains take turns: state a chain, and what one chain at a time takes, at
+# most in the look at curvature; and what a backward pass may keep before it is cut into parts:
+# tensors are then small enough for memory to be used again (see `llc.objective`). Each part adds a
+# gradient to the others', so that it must be worth it: so many vectors of the model's size.
+STATE = 2
+TAKEN_IN_TURNS = 8
+MOST_KEPT_OF_LARGE = 2**26
+WORTH_OF_A_PART = 2
 # Backward makes of each kept tensor one gradient, which lives until it is used.
 BACKWARD = 2.0
 
@@ -48,7 +56,9 @@ def plan(
     """
     vectors, kept = chain_bytes(objective, batch_size)
     side, why = chains, ""
-    if why_not is not None:
+    if objective.is_large:
+        side, why = 1, "one chain of so large a model keeps a processor busy"
+    elif why_not is not None:
         side, why = 1, "the model cannot be vectorised over chains"
     elif objective.device.type == "cpu" and objective.convolves:
         side, why = 1, "a CPU convolves with one set of weights at a time"
@@ -60,6 +70,8 @@ def plan(
             side = max(1, int(fit))
             why = f"{in_words(max(room, 0))} are free for activations"
     need = max(chains, SETUP / VECTORS) * vectors + 2 * side * kept
+    if objective.is_large:
+        need = _vectors(objective, chains) + min(kept, _most_kept(objective))
     words = f"{side} of {chains} chains side by side, about {in_words(need)}"
     if side == chains:
         words = f"all {chains} chains side by side, about {in_words(need)}"
@@ -77,9 +89,23 @@ def chain_bytes(objective: Objective, batch_size: int | None) -> tuple[float, fl
     return vectors, BACKWARD * (fixed + slope * (batch_size or size))
 
 
+def _vectors(objective: Objective, chains: int) -> float:
+    """Bytes of a large model's vectors, of which most serve one chain after another."""
+    size = objective.layout.total * torch.empty(0, dtype=objective.layout.dtype).element_size()
+    return (STATE * chains + TAKEN_IN_TURNS) * size
+
+
+def _most_kept(objective: Objective) -> float:
+    """Bytes of a large model's backward pass from which on it is worth cutting it into parts."""
+    if objective.baseline.table is None:
+        return math.inf
+    vector = sum(p.nbytes for p in objective.module.parameters())
+    return BACKWARD * max(MOST_KEPT_OF_LARGE, WORTH_OF_A_PART * vector)
+
+
 def _line(objective: Objective, size: int) -> tuple[float, float]:
     """Bytes that a backward pass keeps: of the batch as a whole, and of each example in it."""
-    probe = min(PROBE, objective.chunk)
+    probe = min(1 if objective.is_large else PROBE, objective.chunk)
     small, large = max(1, min(probe, size // 2)), min(2 * probe, size)
     low, high = (_kept(objective, take(objective.data, slice(0, k))) for k in (small, large))
     slope = max(high - low, 0) / max(large - small, 1)
@@ -105,17 +131,22 @@ def in_parts(
     """
     size = objective.size
     vectors, kept = chain_bytes(objective, batch_size)
-    room = execution.limit(objective.device) - chains * vectors
+    taken = _vectors(objective, chains) if objective.is_large else chains * vectors
+    free = room = execution.limit(objective.device) - taken
+    whole = objective.baseline.table is not None
+    if objective.is_large:
+        room = min(room, _most_kept(objective))
     if size is None or kept <= room:
         return None, ""
     count = min(batch_size or size, size)
-    if objective.baseline.table is None:
+    if not whole:
         return None, "; one gradient may not fit, and its loss cannot be cut into examples"
     fixed, slope = _line(objective, size)
     part = int((room / BACKWARD - fixed) / slope) if slope > 0 else count
     part = max(1, min(part, count))
-    need = BACKWARD * (fixed + slope * part) + chains * vectors
-    short = f", though only {in_words(max(room, 0))} are free for it" if part == 1 else ""
+    need = BACKWARD * (fixed + slope * part) + taken
+    tight = part == 1 and (room == free or need - taken > free)
+    short = f", though only {in_words(max(free, 0))} are free for it" if tight else ""
     return part, (
         f"; gradients of {count:,} examples summed over parts of {part:,}, about "
         f"{in_words(need)} in all{short}"

@@ -5,14 +5,14 @@ What a user can get wrong about a model or loss is found here, before any sampli
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from llc import losses
+from llc import losses, onednn
 from llc.data import number_of_examples, padded, repeated, take, unsuited
 from llc.errors import InputError
 from llc.footprint import kept_bytes
@@ -29,6 +29,11 @@ PROBE = 8
 # What a pass over a chunk of the data may keep; the same on every machine, since the cut decides
 # how losses are rounded.
 MOST_KEPT = 2**31
+# The same for large models. A tensor of more than 32 MB the C library returns to the system each
+# time, and fetching its memory again takes longer than arithmetic on it.
+MOST_KEPT_OF_LARGE = 2**27
+# From so many weights on arithmetic is what takes time: nothing is gained from chains side by side.
+LARGE = 2**22
 # Outputs at w* are kept up to here as targets of behavioural losses, else computed anew each time.
 MOST_OUTPUTS = 2**32
 
@@ -55,9 +60,11 @@ class Objective:
         device: where to compute; None keeps the model's own.
         autocast: run the model in bfloat16 where torch's autocast does.
         only: the part of the weights that is sampled, see `llc.parts`; the rest stays at w*.
+        quick: leave a large model's products to the library that is faster on this processor.
 
     Attributes:
         module: the whole loss as a module, weights at w*.
+        is_large: whether the model is so large that one chain keeps a CPU busy.
         layout: how D sampled weights lie in one vector.
         centre: w*, shape ``(D,)``.
         data: the task's, on the device; None for a potential.
@@ -81,6 +88,7 @@ class Objective:
         device: torch.device | str | None = None,
         autocast: bool = False,
         only: Sequence[str] | None = None,
+        quick: bool = False,
     ) -> None:
         model = private_copy(task.model).eval()
         trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
@@ -111,6 +119,12 @@ class Objective:
         masks = {f"model.{name}": mask for name, mask in masks.items()}
         self.layout = PartialLayout.of(params, masks) if partial else Layout.of(params)
         self.centre = self.layout.flatten(params)
+        weights = sum(p.numel() for p in self.module.parameters())
+        self.is_large = weights >= LARGE and self.device.type == "cpu"
+        self._quick = quick and self.is_large and not autocast and onednn.is_faster()
+        if self.is_large:
+            del params, trainable
+            self._share_centre()
         self.chunk = CHUNK
         self._anew = False
         self._check_twice()
@@ -137,19 +151,36 @@ class Objective:
 
     def values(self, weights: Tensor, batch: Any) -> Tensor:
         """Evaluate the loss: ``(batch,)`` per-example values, or their mean ``()``."""
-        params = self.layout.unflatten(weights)
+        return self.values_at(self.layout.unflatten(weights), batch)
+
+    def values_at(self, params: dict[str, Tensor], batch: Any) -> Tensor:
+        """Evaluate the loss as `values`, at weights by name."""
         batch = self.completed(batch)
-        with (
-            one_attention_path(),
-            torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
-            ),
-        ):
+        with self._computing():
             found = self._at(params, batch)
         if self.is_half and isinstance(found, Tensor) and found.is_floating_point():
             # Differences of losses are small: they are not taken in half precision.
             return found.to(torch.promote_types(found.dtype, torch.float32))
         return found
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        fast: AbstractContextManager[None] = nullcontext()
+        if self._quick:
+            fast = onednn.linear_layers()
+        half = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
+        )
+        with one_attention_path(), half, fast:
+            yield
+
+    def _share_centre(self) -> None:
+        """Let the private model's weights be w* itself, where they are of its kind."""
+        named = dict(self.module.named_parameters())
+        if type(self.layout) is not Layout or set(self.layout.dtypes) != {self.layout.dtype}:
+            return
+        for name, piece in self.layout.unflatten(self.centre).items():
+            named[name].data = piece
 
     def _alike(self) -> tuple[float, str]:
         """What looks like padding and has a say in the loss: examples, or positions in them."""
@@ -174,7 +205,8 @@ class Objective:
             try:
                 if self.size is not None:
                     self.chunk = self._manageable(self.size)
-                    batch = take(self.data, slice(0, min(self.size, self.chunk)))
+                    count = min(self.size, self.chunk, PROBE if self.is_large else CHUNK)
+                    batch = take(self.data, slice(0, count))
                 first = self.values(self.centre, batch)
                 second = self.values(self.centre, batch)
             except InputError:
@@ -210,16 +242,18 @@ class Objective:
         """How many examples a pass takes at a time: fewer where each of them needs much memory."""
         if size < 4:
             return CHUNK
+        few = 1 if self.is_large else 2
         try:
             low, high = (
                 kept_bytes(self.values, self.centre, take(self.data, slice(0, k)), self.held())
-                for k in (2, 4)
+                for k in (few, 2 * few)
             )
         except Exception:
             # What fails here fails on a whole batch too, with the shapes that its user knows.
             return CHUNK
-        each = (high - low) / 2
-        return CHUNK if each * CHUNK <= MOST_KEPT else max(1, int(MOST_KEPT / each))
+        each = (high - low) / few
+        most = MOST_KEPT_OF_LARGE if self.is_large else MOST_KEPT
+        return CHUNK if each * CHUNK <= most else max(1, int(most / each))
 
     @torch.no_grad()
     def _use_own_outputs(self) -> None:
@@ -249,12 +283,7 @@ class Objective:
         if not self._anew:
             return batch
         inputs, targets = batch
-        with (
-            one_attention_path(),
-            torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
-            ),
-        ):
+        with self._computing():
             outputs = self.module.model(inputs)
         return inputs, losses.own_targets(self._own, outputs, targets)
 

@@ -16,7 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Layout", "NoiseStreams", "PartialLayout", "stream_seed"]
+__all__ = ["Fill", "Layout", "NoiseStreams", "PartialLayout", "stream_seed"]
+
+Fill = Callable[[int, Tensor], None]
+"""Called with a chain and a tensor, to be filled with that chain's next numbers."""
 
 BLOCK = 65_536
 MOST_ROWS = 32
@@ -182,6 +185,14 @@ class NoiseStreams:
     def normal(self, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw standard normal numbers, shape ``(chains, size)``."""
         return self._next(("normal", size, dtype), lambda out, g: out.normal_(generator=g))
+
+    def fill(self, chain: int, out: Tensor) -> None:
+        """Fill a contiguous tensor with a chain's next standard normal numbers.
+
+        A row of more than `BLOCK` numbers may be filled piece by piece, each but the last of a
+        multiple of 16: on a CPU the numbers are those of `normal`, to the bit.
+        """
+        out.normal_(generator=self._generators[chain])
 
     def integers(self, high: int, size: int) -> Tensor:
         """Draw integers of [0, high) with replacement, shape ``(chains, size)``."""

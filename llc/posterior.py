@@ -51,6 +51,11 @@ class Posterior:
             rise, noise, gradient = self.surface.evaluate(displacement, index)
         return Evaluation(self.n_beta * rise, self.n_beta**2 * noise, self.n_beta * gradient)
 
+    def lend(self, displacement: Tensor, row: Tensor | None) -> Evaluation:
+        """Return `LossSurface.lend`, all but the gradient in units of nβ."""
+        rise, noise, gradient = self.surface.lend(displacement, row)
+        return Evaluation(self.n_beta * rise, self.n_beta**2 * noise, gradient)
+
     def _corrected(self, displacement: Tensor, index: Tensor) -> Evaluation:
         chains = len(displacement)
         both = self.surface.evaluate(

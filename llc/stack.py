@@ -77,7 +77,7 @@ class StackedSurface(LossSurface):
         """Let all chains run side by side; return it in words, with memory needed."""
         words = super().plan(chains, batch_size)
         self.side_by_side = max(self.side_by_side, chains)
-        self.part = None
+        self.part, self._direct = None, None
         return f"{self.copies} checkpoints stacked, {words}"
 
     def full_gradient(self) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llc.compiled import Compiled
 from llc.data import take
+from llc.direct import NO_GRADIENT, DirectGradient, Part
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.memory import in_parts, plan
@@ -91,6 +92,7 @@ class LossSurface:
             device=self.execution.device,
             autocast=self.execution.autocast,
             only=only,
+            quick=self.execution.compile != "off",
         )
         self.layout = self._objective.layout
         self.centre = self._objective.centre
@@ -105,9 +107,12 @@ class LossSurface:
         mode = self.execution.compile
         self._many = Compiled(self._evaluate_many, mode)
         self._single = Compiled(self._evaluate_one, mode)
-        self.vectorised, self.why_not_vectorised = self._try_vmap()
+        self.vectorised, self.why_not_vectorised = False, "one chain keeps a processor busy"
+        if not self._objective.is_large:
+            self.vectorised, self.why_not_vectorised = self._try_vmap()
         self.side_by_side = sys.maxsize if self.vectorised else 1
         self.part: int | None = None
+        self._direct: DirectGradient | None = None
 
     def plan(self, chains: int, batch_size: int | None) -> str:
         """Decide how many chains run side by side; return it in words, with memory needed.
@@ -127,7 +132,24 @@ class LossSurface:
             self.part = None
             return words
         self.part, more = in_parts(self._objective, self.execution, chains, batch_size)
+        if self._direct is None and self._objective.is_large:
+            self._direct = DirectGradient.of(self._objective)
         return words + more
+
+    @property
+    def lends(self) -> bool:
+        """Whether `lend` can be used, as it should for large models once `plan` has been."""
+        return self._direct is not None
+
+    def lend(self, displacement: Tensor, row: Tensor | None) -> Evaluation:
+        """Evaluate one chain, ``(D,)``, without a copy of its gradient.
+
+        Returns:
+            As `evaluate` for one chain; whatever is evaluated next overwrites the gradient.
+        """
+        assert self._direct is not None
+        rise, noise = self._directly(displacement, row)
+        return Evaluation(rise[None], noise[None], self._direct.gradient[None])
 
     def whole_batch(self) -> tuple[Any, Tensor | None]:
         """Return all data and their losses at w*: by example, their mean, or None."""
@@ -165,6 +187,14 @@ class LossSurface:
         chains, side = len(displacement), self.side_by_side
         if side > 1 and chains <= side:
             return Evaluation(*self._many(displacement, index))
+        if self._direct is not None:
+            gradient = torch.empty_like(displacement)
+            pairs = []
+            for chain, delta in enumerate(displacement):
+                pairs.append(self._directly(delta, None if index is None else index[chain]))
+                gradient[chain] = self._direct.gradient
+            rises, noises = zip(*pairs, strict=True)
+            return Evaluation(torch.stack(rises), torch.stack(noises), gradient)
         parts = []
         for start in range(0, chains, side):
             chunk = slice(start, start + side)
@@ -197,6 +227,10 @@ class LossSurface:
         if self.size is None:
             return self.evaluate(displacement, None).gradient
         part = min(part, self.part or part)
+        if self._direct is not None:
+            rows = torch.arange(self.size, device=self.device).split(part)
+            self._direct.evaluate(displacement[0], map(self._part_of, rows), self.size)
+            return self._direct.gradient.clone()[None]
         total = torch.zeros_like(displacement, dtype=torch.float64)
         for begin in range(0, self.size, part):
             row = torch.arange(begin, min(begin + part, self.size), device=self.device)
@@ -224,6 +258,8 @@ class LossSurface:
 
     def _rise_of_one(self, delta: Tensor, row: Tensor | None) -> Tensor:
         rows = self._parts(row)
+        if self._direct is not None:
+            return self._direct.rises(delta, map(self._part_of, rows), self._count(row)).mean()
         if len(rows) == 1:
             return self._paired(delta, self.centre, *self._one(row))[0]
         parts = [self._rises(delta, self.centre, *self._one(part)[:2]) for part in rows]
@@ -285,10 +321,7 @@ class LossSurface:
             leaf = delta.detach().requires_grad_()
             rise, noise = self._paired(leaf, self.centre, *self._one(row))
             if not rise.requires_grad:
-                raise InputError(
-                    "the loss has no gradient with respect to the weights, as an error rate or a "
-                    "detached output: give a differentiable loss"
-                )
+                raise InputError(NO_GRADIENT)
             (gradient,) = torch.autograd.grad(rise, leaf)
         return rise.detach(), noise.detach(), gradient
 
@@ -299,6 +332,22 @@ class LossSurface:
             return [row]
         row = torch.arange(size, device=self.device) if row is None else row
         return list(row.split(self.part))
+
+    def _count(self, row: Tensor | None) -> int:
+        return (self.size or 1) if row is None else len(row)
+
+    def _part_of(self, row: Tensor | None) -> Part:
+        batch, reference, _ = self._batch(row)
+        return batch, reference, self._count(row)
+
+    def _directly(self, delta: Tensor, row: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rise and its subsampling variance of one chain, whose gradient is where it stays."""
+        assert self._direct is not None
+        parts = map(self._part_of, self._parts(row))
+        rises = self._direct.evaluate(delta, parts, self._count(row))
+        if rises.ndim == 0:
+            return rises, torch.full_like(rises, 0.0 if row is None else torch.nan)
+        return rises.mean(), _noise_of(rises, row is None)
 
     def _in_one_or_parts(self, delta: Tensor, row: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate one chain; where its batch does not fit, add up the gradients of parts."""

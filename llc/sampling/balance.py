@@ -27,9 +27,17 @@ class Balance:
 
     def add(self, displacement: Tensor, gradient: Tensor, at: int) -> None:
         """Read the chains at δ, ``(chains, D)``, with nβ∇L there; ``at`` counts their draws."""
-        parts = (displacement * (gradient + self._gamma * displacement)).split(self._sizes, 1)
-        sums = torch.stack([part.sum(1, dtype=torch.float64) for part in parts], 1)
-        self._readings.append((at, sums.cpu().numpy() / self._sizes))
+        self.keep(self.read(displacement, gradient), at)
+
+    def read(self, displacement: Tensor, gradient: Tensor) -> Array:
+        """Return the numbers of the chains at δ, ``(chains, tensors)``."""
+        pairs = zip(displacement.split(self._sizes, 1), gradient.split(self._sizes, 1), strict=True)
+        sums = [(d * (g + self._gamma * d)).sum(1, dtype=torch.float64) for d, g in pairs]
+        return torch.stack(sums, 1).cpu().numpy() / self._sizes
+
+    def keep(self, values: Array, at: int) -> None:
+        """Keep what was read of all chains."""
+        self._readings.append((at, values))
 
     def forget(self, count: int) -> None:
         """Drop what was read in the oldest draws, and count from there."""

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from llc.compiled import Compiled
 from llc.diagnostics import Array
-from llc.params import NoiseStreams
+from llc.params import Fill, NoiseStreams
 from llc.posterior import Posterior
+from llc.sampling.blocks import in_blocks, suits
 from llc.sampling.kernel import Evaluate, Kernel, Numbers, StepInfo, Tuning
 from llc.sampling.schemes import Scheme
 
@@ -93,8 +94,13 @@ class Streams:
             return None
         return self.batches.integers(self.size, self.batch_size)
 
-    def step_noise(self, kernel: Kernel) -> Tensor:
-        """Draw the Gaussian noise of one step, shape ``(chains, kernel.noise_size(D))``."""
+    def step_noise(self, kernel: Kernel) -> Tensor | Fill:
+        """Draw the Gaussian noise of one step, shape ``(chains, kernel.noise_size(D))``.
+
+        For a kernel that takes it in blocks, what fills them.
+        """
+        if kernel.blocks:
+            return self.noise.fill
         return self.noise.normal(kernel.noise_size(self.dimension), self.dtype)
 
 
@@ -114,7 +120,12 @@ class Stepper:
         return self.scheme.build(evaluate or self.posterior.evaluate, tuning.numbers, tuning)
 
     def kernel(self, tuning: Tuning, chains: int) -> Kernel:
-        """Build a kernel, its step recorded where the posterior lets all chains run at once."""
+        """Build a kernel, its step recorded where the posterior lets all chains run at once.
+
+        Steps of a large model overwrite the state they are given.
+        """
+        if suits(self.posterior, self.scheme):
+            return in_blocks(self.posterior, self.scheme, tuning)
         kernel = self.plain(tuning)
         if not self.scheme.recordable or not self.posterior.surface.fits(chains):
             return kernel

@@ -88,13 +88,16 @@ class Kernel(NamedTuple):
         normals: random vectors a step takes.
         extra: further random numbers a step takes.
         gradients: gradients a step takes.
+        blocks: whether ``step`` overwrites its state and takes, for noise, the function that fills
+            a block with it; see `llc.sampling.blocks`.
     """
 
     init: Callable[[Tensor], Any]
-    step: Callable[[Any, Tensor | None, Tensor], tuple[Any, StepInfo]]
+    step: Callable[[Any, Tensor | None, Any], tuple[Any, StepInfo]]
     normals: int = 1
     extra: int = 0
     gradients: int = 1
+    blocks: bool = False
 
     def noise_size(self, dimension: int) -> int:
         """Random numbers a step of one chain takes in D dimensions."""

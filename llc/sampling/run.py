@@ -2,16 +2,14 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from llc.diagnostics import Array, diverged
 from llc.errors import InputError
 from llc.posterior import Posterior
+from llc.sampling.audit import Audit, audit_of
 from llc.sampling.chains import Draws, Report, Streams
-from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.production import Production, produce
 from llc.sampling.schemes import scheme_for
 from llc.sampling.walk import Start
@@ -32,8 +30,6 @@ FULL_BATCH_UP_TO = 4096
 MINIBATCH = 512
 BATCH_GROWTH = 4
 MOST_ESCAPES = 4
-AUDIT_PROBES = 5
-COLD_PROBES = 15
 
 
 @dataclass(frozen=True)
@@ -181,7 +177,7 @@ def sample_stack(
         # Places far steeper than those of the warm-up exist: once more, prepared for them.
         escapes += 1
         curvature = made.escaped
-    audit = _audit(posterior, warm, streams, settings, made)
+    audit = audit_of(posterior, warm, streams, settings, made)
     spent += audit.evaluations
     copies = posterior.surface.copies
     each = chains // copies
@@ -201,7 +197,7 @@ def _samples(
     posterior: Posterior,
     warm: WarmUp,
     made: Production,
-    audit: "_Audit",
+    audit: Audit,
     chains: slice,
     batch_size: int | None,
     execution: str,
@@ -260,55 +256,8 @@ def _rows(chains: slice, keep: np.ndarray) -> np.ndarray:
     return np.flatnonzero(keep) + chains.start
 
 
-class _Audit(NamedTuple):
-    """Where chains ended.
-
-    Attributes:
-        largest: largest curvature there.
-        noise: tr P·Cov(nβ∇L_B) there, ``(chains,)``, P the preconditioner; 0 on all data.
-        push: ‖√P nβ∇L‖² there, ``(chains,)``, noise taken out.
-        evaluations: gradients spent on finding out.
-    """
-
-    largest: float
-    noise: np.ndarray
-    push: np.ndarray
-    evaluations: int
-
-
 def _silent(_text: str) -> None:
     pass
-
-
-def _audit(
-    posterior: Posterior, warm: WarmUp, streams: Streams, settings: Settings, made: Production
-) -> _Audit:
-    """Look at curvature and gradient noise once more; no use where chains left for infinity."""
-    here = warm.state.displacement
-    nothing = np.zeros(len(here))
-    if not here.isfinite().all():
-        return _Audit(math.nan, nothing, nothing, 0)
-    probe = warm.curvature
-    rounds = AUDIT_PROBES
-    if probe is None:
-        probe, rounds = CurvatureProbe(posterior, settings.seed, settings.chains), COLD_PROBES
-    before = probe.evaluations
-    scheme = warm.stepper.scheme
-    scale = None if scheme.scale is None else scheme.scale(warm.state)
-    # Independent batches at one place: their sample variance is the covariance's trace.
-    mean, squares = torch.zeros_like(here), torch.zeros(len(here), device=here.device)
-    for number in range(1, rounds + 1):
-        gradient = probe.iterate(here, streams.batch(), scale).gradient
-        gradient = gradient if scale is None else scale * gradient
-        step = gradient - mean
-        mean = mean + step / number
-        squares = squares + ((gradient - mean) * step).sum(1)
-    spent = probe.evaluations - before + rounds * settings.chains * posterior.cost
-    # All data give one gradient every time, up to rounding.
-    noise = nothing if streams.batches is None else (squares / (rounds - 1)).double().cpu().numpy()
-    made.balance.add(here, mean if scale is None else mean / scale, made.draws.length)
-    push = (mean * mean).sum(1).double().cpu().numpy() - noise / rounds
-    return _Audit(probe.largest, noise, push, spent)
 
 
 def minibatch_heat(step_size: float, friction: float | None, noise: float, llc: float) -> float:

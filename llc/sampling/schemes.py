@@ -47,6 +47,7 @@ class Scheme:
         span: for exact ones, the time a trajectory should take, times √γ; None for one step.
         euler: whether its step alone over-estimates, by (ε/8)E‖nβ∇L‖² to first order in ε.
         recordable: whether a whole step can be recorded.
+        apart: whether each coordinate moves by itself once the gradient is known.
         scale: state → √P, where the sampler preconditions by a diagonal P, for power iteration.
     """
 
@@ -62,6 +63,7 @@ class Scheme:
     span: float | None = None
     euler: bool = False
     recordable: bool = True
+    apart: bool = False
     scale: Callable[[Any], Tensor] | None = None
 
     def leaps(self, gamma: float, step_size: float) -> int:
@@ -113,16 +115,18 @@ def _square_root_of_devinterps(state: Any) -> Tensor:
 _ALL = (
     # h²a = 1 is a quarter of the stability limit: no bias seen up to 2, none exact on quadratics.
     Scheme("kinetic", lambda e, n, _: kinetic.build(e, n), _inverse_root, _kinetic,
-           momentum=True, friction=True, power=2),
+           momentum=True, friction=True, power=2, apart=True),
     # Exact on quadratics at any stable step; 1/a keeps a margin of four for anharmonic ones.
-    Scheme("sgld-lm", lambda e, n, _: sgld_lm.build(e, n), _inverse, _first_order),
+    Scheme("sgld-lm", lambda e, n, _: sgld_lm.build(e, n), _inverse, _first_order,
+           apart=True),
     # The stiffest mode is over-estimated by εa/4: 5 % here, less for all others.
-    Scheme("sgld", lambda e, n, _: sgld.build(e, n), _fifth, _first_order, euler=True),
+    Scheme("sgld", lambda e, n, _: sgld.build(e, n), _fifth, _first_order, euler=True,
+           apart=True),
     Scheme("sgld-rmsprop", lambda e, n, t: sgld_rmsprop.build(e, n, adapting=True),
-           _fifth, _preconditioned, euler=True, scale=_square_root_of_preconditioner),
+           _fifth, _preconditioned, euler=True, apart=True, scale=_square_root_of_preconditioner),
     Scheme("sgld-rmsprop-frozen",
            lambda e, n, t: sgld_rmsprop.build(e, n, adapting=not t.frozen),
-           _fifth, _preconditioned, euler=True, scale=_square_root_of_preconditioner),
+           _fifth, _preconditioned, euler=True, apart=True, scale=_square_root_of_preconditioner),
     # The thermostat takes up what noise heats, and its splitting is not exact: half the step.
     Scheme("sgnht", lambda e, n, _: sgnht.build(e, n), lambda a: 0.5 * a**-0.5, _kinetic,
            momentum=True, friction=True, power=2, heats=False),

@@ -74,20 +74,13 @@ class Walk:
             self.probe = start.probe.at(posterior, curvature)
         elif step_size is None:
             self.probe = CurvatureProbe(posterior, seed, chains, curvature)
-        if start is None:
-            surface = posterior.surface
-            momenta = NoiseStreams(seed, "momentum", chains, surface.device, surface.copies)
-            self._momentum = momenta.normal(posterior.dimension, surface.layout.dtype)
-            self._position = posterior.start(chains)
-        else:
-            self._momentum = start.state.momentum if self.scheme.momentum else None
-            self._position = start.state.displacement
+        self._seed, self._start = seed, None if start is None else start.state
         self.kernel = self.stepper.kernel(self.tuning, chains)
         self.state = self.fresh()
         first = step_size or 0.0
         if self.probe is not None and start is None:
             for _ in range(FIRST_PROBES):
-                self.probe.iterate(self._position, streams.batch(), self._scale())
+                self.probe.iterate(self.state.displacement, streams.batch(), self._scale())
             self.evaluations += 2 * FIRST_PROBES * chains * posterior.cost
             first = RAMP_FROM * self._aim()
         elif self.probe is not None and start is not None:
@@ -100,10 +93,20 @@ class Walk:
         Where an earlier run is gone on from: at its last positions, with its last momenta, whose
         equilibrium knows no γ.
         """
-        state = self.kernel.init(self._position)
+        # Tensors of its own: steps may overwrite a state.
+        last = self._start
+        position = self.posterior.start(self.chains) if last is None else last.displacement.clone()
+        state = self.kernel.init(position)
         if self.scheme.exact:
             self.evaluations += self.chains
-        return state._replace(momentum=self._momentum) if self.scheme.momentum else state
+        if not self.scheme.momentum:
+            return state
+        return state._replace(momentum=self._momenta() if last is None else last.momentum.clone())
+
+    def _momenta(self) -> Tensor:
+        surface = self.posterior.surface
+        streams = NoiseStreams(self._seed, "momentum", self.chains, surface.device, surface.copies)
+        return streams.normal(self.posterior.dimension, surface.layout.dtype)
 
     def _scale(self) -> Tensor | None:
         return None if self.scheme.scale is None else self.scheme.scale(self.state)

@@ -34,8 +34,8 @@ __all__ = [
     "Variants",
 ]
 
-explain(Basins, Calibrate, Demo, Doctor, Estimate, Export, Fourier, Mix, Plant, Plot, Refine, Report,
-        Scale, Symmetries, Trace, Transitions, Validate)  # fmt: skip
+explain(Basins, Calibrate, Demo, Doctor, Estimate, Export, Fourier, Mix, Plant, Plot, Refine,
+        Report, Scale, Symmetries, Trace, Transitions, Validate)  # fmt: skip
 
 Command = (
     Annotated[Estimate, tyro.conf.subcommand("estimate")]

@@ -168,7 +168,7 @@ class Doctor:
     side, files and figures. Send what it prints with a report of an error.
     """
 
-    json: bool = False
+    json: Flag = False
     """Print JSON instead of words."""
-    debug: bool = False
+    debug: Flag = False
     """Show the traceback of an error."""
