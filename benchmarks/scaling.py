@@ -22,8 +22,7 @@ Result (the last size in a start of its own, beside others):
       1.01e+06  sharded, 2 ranks    43 MiB     11.2                 69.1 ms
          4e+06  plain              300 MiB     19.6    311 MiB     130.2 ms
          4e+06  sharded, 1 rank    294 MiB     19.2                288.0 ms
-
-The line of 4e6 on two ranks had no time to end on a machine shared with others.
+         4e+06  sharded, 2 ranks   149 MiB      9.8                252.4 ms
 """
 
 import json
