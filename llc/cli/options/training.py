@@ -22,7 +22,8 @@ from llc.cli.options.sampling import (
 __all__ = ["Basins", "Fourier", "Mix", "Plant", "Refine", "Trace", "Variants"]
 
 OptionalCluster = Annotated[
-    Literal["slurm", "local"] | None, tyro.conf.arg(metavar="{slurm,local}")
+    Literal["slurm", "local"] | None,
+    tyro.conf.arg(metavar="{slurm,local}", help_behavior_hint=""),
 ]
 
 
@@ -61,7 +62,7 @@ class Trace(Sampling):
     """With --submit, GPUs of a job, with a process each; also give --device cuda."""
     slurm: OptionalTexts = None
     """With --submit slurm, further parameters of submitit, such as account=mine qos=low."""
-    detach: bool = False
+    detach: Flag = False
     """With --submit, return at once; the same command again waits and collects."""
     stack: int = 1
     """Checkpoints to sample side by side in one process; needs --freeze, or step size, burn-in and
