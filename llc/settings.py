@@ -10,7 +10,7 @@ from typing import Any
 
 from llc import parts
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.presets import PRESETS, WARNING
 
 __all__ = ["SAMPLERS", "Settings"]
@@ -132,7 +132,7 @@ class Settings:
         """
         path = Path(path)
         try:
-            values = json.loads(path.read_text())
+            values = read_json(path)
         except OSError as error:
             raise InputError(
                 f"{path} cannot be read ({error.strerror or error}), expected a file of settings: "

@@ -66,8 +66,11 @@ def _run(options: Any) -> int:
     level = log.level
     log.addHandler(said)
     log.setLevel(logging.INFO)
+    from llc.formats import allowing
+
     try:
-        return importlib.import_module(f"llc.cli.{type(options).__name__.lower()}").run(options)
+        with allowing(getattr(options, "allow_globals", None)):
+            return importlib.import_module(f"llc.cli.{type(options).__name__.lower()}").run(options)
     finally:
         log.removeHandler(said)
         log.setLevel(level)

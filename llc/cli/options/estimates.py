@@ -124,6 +124,8 @@ class Scale:
     """Evaluate the model in bfloat16 where torch's autocast does."""
     out: OptionalPath = None
     """Folder for table, JSON and figure."""
+    allow_globals: OptionalTexts = None
+    """Names (module.name) that pickled files may ask for; none is run; after CKPT."""
     json: bool = False
     """Print JSON instead of the table."""
     debug: bool = False

@@ -173,6 +173,8 @@ class Basins:
     """Where to compute, cpu or cuda; the model's own if left out."""
     out: OptionalPath = None
     """Folder for table, JSON and figures; RUN if left out."""
+    allow_globals: OptionalTexts = None
+    """Names (module.name) that pickled files may ask for; none is run; after RUN."""
     json: bool = False
     """Print JSON instead of words."""
     debug: bool = False
@@ -195,6 +197,8 @@ class Fourier:
     """Folder for fourier.json and the figure."""
     frequencies: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]")] = None
     """Key frequencies; those of the last checkpoint if left out."""
+    allow_globals: OptionalTexts = None
+    """Names (module.name) that pickled files may ask for; none is run; after CHECKPOINTS."""
     json: bool = False
     """Print JSON instead of the table."""
     debug: bool = False

@@ -1,0 +1,281 @@
+"""Would the tests see it? One token of the sampling and estimation code changed at a time.
+
+A mutant is a copy of the package in which one expression or statement of ``llc/sampling`` or
+``llc/estimation`` was changed: + for −, < for ≥, a number for another, a line left out. It is
+*killed* if a test fails or does not end within TIMEOUT seconds, and *survives* otherwise. Mutants
+are drawn by a seed, the same number from every file as far as it has them, and only from lines that
+decide numbers: no strings, annotations or messages of errors.
+
+Machine: MACHINE
+Date: DATE
+Command: COMMAND
+RESULT
+"""
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("llc/sampling", "llc/estimation")
+# The quick ones first: most mutants die there.
+TESTS = (
+    "tests/sampling/test_kernels.py",
+    "tests/sampling/test_conformance.py",
+    "tests/estimation/test_controls.py",
+    "tests/sampling/test_broken_kernels.py",
+    "tests/sampling/test_integrator_order.py",
+    "tests/sampling/test_stationary_laws.py",
+    "tests/sampling/test_curvature_probe.py",
+    "tests/sampling/test_budget.py",
+    "tests/sampling/test_thermostat_and_controls.py",
+    "tests/sampling/test_minibatch_heat.py",
+    "tests/sampling/test_chain_independence.py",
+    "tests/sampling/test_anharmonic_order.py",
+    "tests/sampling/test_devinterp_parity.py",
+    "tests/estimation",
+    "tests/test_time_limit.py",
+)
+TIMEOUT = 900
+SWAPS: dict[type, str] = {
+    ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.Pow: "*",
+    ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "==",
+    ast.Is: "is not", ast.IsNot: "is",
+}  # fmt: skip
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "sqrt": "square", "exp": "expm1",
+         "expm1": "exp", "mean": "sum", "zeros_like": "ones_like", "floor": "ceil"}  # fmt: skip
+SILENT = ("InputError", "join", "print", "report", "annotate", "warn")
+
+
+class Mutant(NamedTuple):
+    """A piece of a file, and what stands there instead."""
+
+    file: str
+    line: int
+    start: int
+    stop: int
+    new: str
+    kind: str
+
+
+def mutants(path: Path) -> Iterator[Mutant]:
+    """Every change of one token or statement that can decide a number, in order."""
+    text = path.read_text()
+    raw = text.encode()
+    lines = [0]
+    for each in raw.splitlines(keepends=True):
+        lines.append(lines[-1] + len(each))
+    name = str(path.relative_to(ROOT))
+
+    def at(line: int, column: int) -> int:
+        return lines[line - 1] + column
+
+    def between(left: ast.expr, right: ast.expr, new: str, kind: str) -> Mutant:
+        """The operator between two operands: what lies there but blanks and brackets."""
+        assert left.end_lineno is not None
+        assert left.end_col_offset is not None
+        start = at(left.end_lineno, left.end_col_offset)
+        stop = at(right.lineno, right.col_offset)
+        piece = raw[start:stop].decode()
+        operator = piece.strip(" ()\n")
+        start += piece.index(operator)
+        return Mutant(name, left.end_lineno, start, start + len(operator), new, kind)
+
+    for node in _deciding(ast.parse(text)):
+        here = getattr(node, "lineno", 0)
+        span = (
+            (at(node.lineno, node.col_offset), at(node.end_lineno, node.end_col_offset))
+            if here
+            else (0, 0)
+        )
+        match node:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in SWAPS:
+                yield between(left, right, SWAPS[type(op)], "operator")
+            case ast.AugAssign(target=target, op=op, value=value) if type(op) in SWAPS:
+                yield between(target, value, f"{SWAPS[type(op)]}=", "operator")
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in SWAPS:
+                yield between(left, right, SWAPS[type(op)], "comparison")
+            case ast.BoolOp(op=op, values=[left, right]):
+                yield between(left, right, "or" if isinstance(op, ast.And) else "and", "logic")
+            case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
+                stop = at(operand.lineno, operand.col_offset)
+                yield Mutant(name, here, span[0], stop, " ", "sign or not left out")
+            case ast.Constant(value=bool(value)):
+                yield Mutant(name, here, *span, str(not value), "constant")
+            case ast.Constant(value=int() | float() as value):
+                new = {0: "1", 1: "2", 2: "1", 0.5: "0.6"}.get(value, repr(value * 2))
+                yield Mutant(name, here, *span, new, "constant")
+            case ast.Call(func=ast.Attribute(attr=attr) as f) if attr in NAMES:
+                stop = at(f.end_lineno, f.end_col_offset)
+                yield Mutant(name, f.end_lineno, stop - len(attr), stop, NAMES[attr], "function")
+            case ast.Call(func=ast.Name(id=id_) as f) if id_ in NAMES:
+                start = at(f.lineno, f.col_offset)
+                yield Mutant(name, here, start, start + len(id_), NAMES[id_], "function")
+            case ast.Assign(targets=[ast.Attribute()]) | ast.AugAssign() | ast.Expr(ast.Call()):
+                yield Mutant(name, here, *span, "pass", "line left out")
+
+
+def _deciding(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk what decides numbers: no annotations, no strings, nothing of an error's making."""
+    if isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr | ast.Import | ast.ImportFrom):
+        return
+    if isinstance(node, ast.Call):
+        called = node.func
+        name = getattr(called, "id", getattr(called, "attr", ""))
+        if name in SILENT:
+            return
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    yield node
+    skipped = {"annotation", "returns", "type_params", "decorator_list", "slice"}
+    for field, value in ast.iter_fields(node):
+        if field in skipped:
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _deciding(child)
+
+
+def draw(count: int, seed: int) -> list[Mutant]:
+    """Draw mutants, file after file in turn, so that none is left out for being short."""
+    generator = random.Random(seed)
+    pools = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            pool = list(mutants(path))
+            generator.shuffle(pool)
+            if pool:
+                pools.append(pool)
+    found: list[Mutant] = []
+    while len(found) < count and any(pools):
+        for pool in pools:
+            if pool and len(found) < count:
+                found.append(pool.pop())
+    return found
+
+
+def applied(mutant: Mutant, raw: bytes) -> bytes:
+    return raw[: mutant.start] + mutant.new.encode() + raw[mutant.stop :]
+
+
+def shown(mutant: Mutant) -> str:
+    """The changed line, as it was and as it is."""
+    raw = (ROOT / mutant.file).read_bytes()
+    number = raw[: mutant.start].count(b"\n")
+    old = raw.splitlines()[number].decode().strip()
+    new = applied(mutant, raw).splitlines()[number].decode().strip()
+    return f"{mutant.file}:{number + 1}  {old}  →  {new}"
+
+
+def tried(mutant: Mutant | None, tree: Path, timeout: float) -> tuple[str, float]:
+    """Run the tests on a tree in a fork of this process; say what became of the mutant."""
+    place = None if mutant is None else tree / mutant.file
+    before = b"" if place is None else place.read_bytes()
+    if place is not None and mutant is not None:
+        after = applied(mutant, before)
+        compile(after, str(place), "exec")
+        place.write_bytes(after)
+    started = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        _run_tests(tree)
+    try:
+        while time.perf_counter() - started < timeout:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                seconds = time.perf_counter() - started
+                return ("survived" if code == 0 else "killed", seconds)
+            time.sleep(0.1)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return "killed by time", time.perf_counter() - started
+    finally:
+        if place is not None:
+            place.write_bytes(before)
+
+
+def _run_tests(tree: Path) -> None:
+    """In the fork: everything heavy is imported already, the package itself is not."""
+    os.setpgid(0, 0)
+    code = 70
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        os.chdir(tree)
+        sys.path[:] = [str(tree), *(p for p in sys.path if Path(p).resolve() != ROOT)]
+        sys.argv = ["pytest"]
+        import pytest
+
+        # Doctests of documents and modules are no tests of numbers.
+        options = ["-x", "-q", "-o", "addopts=-m 'not slow'", "-p", "no:cacheprovider"]
+        code = int(pytest.main([*options, *TESTS]))
+    finally:
+        os._exit(code)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Mutation score of the tests.")
+    parser.add_argument("--count", type=int, default=66)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/mutation.jsonl"))
+    parser.add_argument("--list", action="store_true", help="only show the mutants")
+    options = parser.parse_args()
+    chosen = draw(options.count, options.seed)
+    if options.list:
+        print("\n".join(f"{m.kind:<22}{shown(m)}" for m in chosen))
+        return 0
+    sys.dont_write_bytecode = True
+    import arviz_stats
+    import devinterp
+    import scipy.stats
+    import torch
+
+    torch.set_num_threads(1)
+    print(arviz_stats.__version__, scipy.stats.__name__, devinterp.__name__, torch.__version__)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    known = {}
+    if options.out.is_file():
+        rows = map(json.loads, options.out.read_text().splitlines())
+        known = {row["mutant"]: row for row in rows}
+    with tempfile.TemporaryDirectory() as room:
+        tree = Path(room) / "tree"
+        for part in ("llc", "tests"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
+        os.environ["PYTHONPATH"] = str(tree)
+        if not known:
+            state, seconds = tried(None, tree, 4 * TIMEOUT)
+            print(f"as it is: {state} in {seconds:.0f} s")
+            if state != "survived":
+                return 1
+        for number, mutant in enumerate(chosen, 1):
+            text = shown(mutant)
+            if text not in known:
+                state, seconds = tried(mutant, tree, TIMEOUT)
+                known[text] = {"mutant": text, "kind": mutant.kind, "state": state,
+                               "seconds": round(seconds, 1)}  # fmt: skip
+                with options.out.open("a") as file:
+                    file.write(json.dumps(known[text]) + "\n")
+            row = known[text]
+            print(f"{number:3d} {row['state']:<15}{row['seconds']:6.0f} s  {text}", flush=True)
+    rows = [known[shown(m)] for m in chosen]
+    lost = [row for row in rows if row["state"] == "survived"]
+    print(f"\n{len(rows) - len(lost)} of {len(rows)} killed, {1 - len(lost) / len(rows):.0%}")
+    print("\n".join(row["mutant"] for row in lost))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
