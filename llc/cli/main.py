@@ -23,6 +23,7 @@ COMMANDS = (
     "estimate", "basins", "calibrate", "demo", "export", "fourier", "mix", "plant", "plot",
     "refine", "report", "scale", "symmetries", "trace", "transitions", "validate",
 )  # fmt: skip
+RESUMED = ("basins", "demo", "mix", "plant", "refine", "trace")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -49,20 +50,46 @@ def _main(arguments: list[str]) -> int:
     if options is None:
         return 0
     try:
-        return _run(options)
-    except InputError as error:
+        code = _run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        raise
+    except SystemExit as stop:
+        # Not of this program's doing: the code of a task, or what it calls, said so.
+        print(f"rlct: the task's own code ended the program (exit {stop.code})", file=sys.stderr)
+        return 2
+    except (InputError, OSError, MemoryError) as error:
         if options.debug:
             raise
-        print(f"rlct: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"rlct: {' '.join(_said(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("rlct: interrupted; the same command goes on from here", file=sys.stderr)
+        name = type(options).__name__.lower()
+        kept = "the same command goes on from what is finished"
+        what = (
+            kept if name in RESUMED else "nothing is kept of it, and the same command begins anew"
+        )
+        print(f"rlct: interrupted; {what}", file=sys.stderr)
         return 130
+
+
+def _said(error: Exception) -> str:
+    """One sentence also of what the system refuses, wherever that was."""
+    if isinstance(error, MemoryError):
+        return "memory is full: give fewer chains or workers, or a smaller batch size"
+    if isinstance(error, InputError) or not isinstance(error, OSError):
+        return str(error)
+    if error.filename is None:
+        why = error.strerror or str(error) or type(error).__name__
+        return f"something cannot be read or written ({why}), perhaps what this is printed to"
+    why = error.strerror or type(error).__name__
+    return f"{error.filename} cannot be read or written ({why}): look at place and permissions"
 
 
 def _run(options: Any) -> int:
     """Dispatch; each command's module, named like its options, is imported only when it runs."""
-    log, said = logging.getLogger("llc"), _Said()
+    log, said = logging.getLogger("llc"), _Notes()
     level = log.level
     log.addHandler(said)
     log.setLevel(logging.INFO)
@@ -76,7 +103,7 @@ def _run(options: Any) -> int:
         log.setLevel(level)
 
 
-class _Said(logging.Handler):
+class _Notes(logging.Handler):
     """Prints what was done to checkpoints on standard error, once however many files it was."""
 
     def __init__(self) -> None:

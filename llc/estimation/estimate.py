@@ -235,7 +235,18 @@ def _from_json(values: dict[str, Any]) -> dict[str, Any]:
     for f in dataclasses.fields(Estimate):
         if f.type is float and values.get(f.name) is None:
             read[f.name] = math.nan
+        elif f.type in (float, int):
+            _demand_numbers(f.name, values[f.name])
+    _demand_numbers("chain_virials", *values["chain_virials"])
+    _demand_numbers("tensor_virials", *dict(values["tensor_virials"]).values())
     return read
+
+
+def _demand_numbers(name: str, *values: Any) -> None:
+    """A file may hold anything: what is no number fails here, and not in the middle of a figure."""
+    for value in values:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise TypeError(f"{name} is {value!r}, no number")
 
 
 def rounded(value: float, error: float) -> tuple[str, str]:

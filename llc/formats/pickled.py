@@ -53,6 +53,9 @@ INERT = (
     "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath",
     "pathlib.PureWindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
     "datetime.datetime", "datetime.date", "datetime.timedelta", "builtins.bytearray",
+    "builtins.bytes", "builtins.frozenset", "builtins.slice", "builtins.range", "builtins.list",
+    "builtins.dict", "builtins.tuple", "builtins.int", "builtins.float", "builtins.str",
+    "builtins.bool", "builtins.object",
     "numpy.ndarray", "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
 )  # fmt: skip
 NEVER = ("os", "sys", "posix", "nt", "subprocess", "builtins")
@@ -262,4 +265,7 @@ def _modern(module: str, name: str) -> str:
 
 
 def _first(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    """Say what is wrong, without torch's advice to load the file unguarded."""
+    text = " ".join(str(error).split())
+    text = text.rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
+    return text.strip()[:160] or type(error).__name__
