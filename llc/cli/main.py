@@ -127,7 +127,10 @@ def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of op
     if arguments in (["--version"], ["-V"]):
         import llc
 
-        print(f"rlct {llc.__version__}")
+        try:
+            print(f"rlct {llc.__version__}", flush=True)
+        except OSError as error:
+            raise InputError(_said(error)) from error
         return None
     said = io.StringIO()
     try:

@@ -12,7 +12,7 @@ from torch import nn
 import llc
 
 STEADY = settings(
-    max_examples=25, deadline=None, derandomize=True, database=None,
+    max_examples=20, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 FIXED = {"gamma": 10.0, "chains": 2, "draws": 30, "burn_in": 10}
@@ -69,7 +69,7 @@ def test_a_loss_that_turns_wrong_on_the_way(value, radius, sampler, step_size, s
         left = bool(found.diverged) or not abs(found.trace).max() < 1e10
         believed = huge and left and found.verdict.status == "ok" and not found.diverged
     except llc.InputError as error:
-        assert "\n" not in str(error)
+        believed = "\n" in str(error)
     finally:
         tally.count("losses", bad=believed)
     assert not believed
@@ -93,8 +93,13 @@ def test_models_losses_dtypes_and_data_of_all_shapes(
 ):
     """An estimate with its verdict, or one sentence; nothing else, and the model as it was."""
     torch_seed = torch.Generator().manual_seed(inputs + 10 * outputs + 100 * count)
-    layers = [nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, outputs)]
-    model = (nn.Sequential(*layers) if hidden else nn.Linear(inputs, outputs)).to(dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(hidden)
+        model = nn.Linear(inputs, outputs)
+        if hidden:
+            layers = [nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, outputs)]
+            model = nn.Sequential(*layers)
+    model = model.to(dtype)
     x = (scale * torch.randn(count, inputs, generator=torch_seed)).to(dtype)
     if loss == "cross_entropy":
         y = torch.randint(outputs, (count,), generator=torch_seed)
@@ -121,11 +126,10 @@ def test_models_losses_dtypes_and_data_of_all_shapes(
         assert found.dimension == sum(w.numel() for w in before.values())
         fine = True
     except llc.InputError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) > 20
-        fine = True
+        fine = len(str(error)) > 20 and "\n" not in str(error)
     finally:
         tally.count("examples", bad=not fine)
+    assert fine
     assert all(torch.equal(before[k], w) for k, w in model.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
 

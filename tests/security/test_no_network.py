@@ -50,7 +50,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "net_task.py").write_text(TASK.replace("NAME", repr("mine")))
     (tmp_path / "evil_task.py").write_text(TASK.replace("NAME", repr(EVIL + " $\\frac{$ & $x_1$")))
     (tmp_path / "steps").mkdir()
-    for step in range(1, 6):
+    for step in range(1, 7):
         torch.save(linear(step).state_dict(), tmp_path / "steps" / f"step_{step}.pt")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
