@@ -214,7 +214,7 @@ def shown(mutant: Mutant) -> str:
 def tried(
     mutant: Mutant | None, selection: Selection, tree: Path, seconds: float
 ) -> tuple[str, float]:
-    """Run tests on a tree in a fork of this process; say what became of the mutant, and the cost."""
+    """Run tests on a tree in a fork of this process; say how the mutant fared, at what cost."""
     place = None if mutant is None else tree / mutant.file
     before = b"" if place is None else place.read_bytes()
     if place is not None and mutant is not None:

@@ -7,7 +7,7 @@ BAD: Counter = Counter()
 WORDS = {
     "command lines": "malformed command lines: {tried:,} tried, {bad:,} tracebacks",
     "pickles": "malicious pickles: {tried:,} tried, {bad:,} run",
-    "files": "broken, oversized and mislabelled files: {tried:,} tried, {bad:,} not refused cleanly",
+    "files": "broken, oversized, mislabelled files: {tried:,} tried, {bad:,} not refused cleanly",
     "examples": "generated models, losses and data: {tried:,} tried, {bad:,} failures",
     "losses": "losses gone wrong on the way: {tried:,} tried, {bad:,} believed",
     "writes": "disks full at one write: {tried:,} tried, {bad:,} runs lost",

@@ -71,6 +71,7 @@ class StandIn:
     __slots__ = ()
 
     def __new__(cls, *_: Any, **__: Any) -> "StandIn":
+        """Take arguments of every kind, and keep none."""
         return object.__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:

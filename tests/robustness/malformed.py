@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines of lists
 """Command lines, settings, task files, checkpoints and run folders, each with something wrong."""
 
 import json

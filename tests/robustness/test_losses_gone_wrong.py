@@ -12,7 +12,7 @@ from torch import nn
 import llc
 
 STEADY = settings(
-    max_examples=20, deadline=None, derandomize=True, database=None,
+    max_examples=12, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 FIXED = {"gamma": 10.0, "chains": 2, "draws": 30, "burn_in": 10}
@@ -44,7 +44,7 @@ def sober(found):
     seed=st.integers(0, 3),
 )
 def test_a_loss_that_turns_wrong_on_the_way(value, radius, sampler, step_size, seed):
-    """The loss is a quadratic within a radius of w*, and outside, whenever chains get there, not."""
+    """The loss is a quadratic within a radius of w*, and outside, where chains may get, not."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(30, 2, generator=generator)
     model = nn.Linear(2, 1, bias=False)

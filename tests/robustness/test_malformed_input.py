@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines of lists
 """Over a thousand malformed inputs through the command line: exit code 2, one sentence each."""
 
 import io
@@ -227,7 +228,7 @@ def test_values_that_make_no_sense(name):
 def test_files_of_settings(folder):
     generator = malformed.seeded("settings")
     for _ in range(80):
-        name, value, text = malformed.settings(generator)
+        _, _, text = malformed.settings(generator)
         (folder / "settings.json").write_text(text, errors="surrogateescape")
         # With a checkpoint that is missing: a value that happens to be sound is refused for that.
         said(["estimate", "absent.pt", "--task", "my_task.py:task", "--settings", "settings.json"])
