@@ -7,10 +7,20 @@ without the change, and *survives* otherwise. Mutants
 are drawn by a seed, the same number from every file as far as it has them, and only from lines that
 decide numbers: no strings, annotations or messages of errors.
 
-Machine: MACHINE
-Date: DATE
-Command: COMMAND
-RESULT
+Machine: 2 cores, shared with other work (load 15), torch 2.13 CPU, one thread
+Date: 2026-11-23
+Command: python benchmarks/mutation.py --count 66 --seed 0
+Result (INCOMPLETE: stopped after 24 of 66 mutants for want of processor time, kernels first; the
+same command with the same --out goes on): 19 of 24 killed, 79 %. Kernels 18 of 20; the rest are of
+two estimation files. Survivors:
+
+    kernels/hmc.py:40       sign of the stretch: equivalent, the stretch is symmetric about zero
+    kernels/sgnht.py:41     thermostat begins at minus its friction: a transient; now tested
+    assembly.py:56          least curvature 1 for 0 in gradient_shift: now tested
+    assembly.py:55          a product for a quotient in gradient_shift: now tested
+    curvature.py:148        min for max of two roundings: the resolution of flat directions; open
+
+The last three tests are tests/estimation/test_gradient_shift.py, which is among those that run now.
 """
 
 import argparse
@@ -35,7 +45,7 @@ KERNEL_TESTS = tuple(
     SAMPLING + name
     for name in ("test_conformance.py", "test_kernels.py", "test_broken_kernels.py",
                  "test_stationary_laws.py", "test_integrator_order.py")
-)  # fmt: skip
+) + (ESTIMATION + "test_gradient_shift.py",)  # fmt: skip
 CONTROLS = ESTIMATION + "test_controls.py"
 LINEAR = (CONTROLS, ESTIMATION + "test_curvature.py", ESTIMATION + "test_error_budget.py")
 SELECTED = {
@@ -58,7 +68,11 @@ SELECTED = {
         (ESTIMATION + "test_error_budget.py", CONTROLS, ESTIMATION + "test_verdicts.py"), "",
     ),
     "llc/estimation/assembly.py": (
-        (ESTIMATION + "test_tensor_virials.py", CONTROLS, ESTIMATION + "test_verdicts.py"), "",
+        (
+            ESTIMATION + "test_gradient_shift.py", ESTIMATION + "test_tensor_virials.py", CONTROLS,
+            ESTIMATION + "test_verdicts.py",
+        ),
+        "",
     ),
     "llc/estimation/datatree.py": (("tests/interop/test_arviz.py",), ""),
     "llc/estimation/estimate.py": ((CONTROLS, "tests/test_trajectory.py"), ""),

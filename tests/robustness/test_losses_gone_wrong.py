@@ -12,7 +12,7 @@ from torch import nn
 import llc
 
 STEADY = settings(
-    max_examples=12, deadline=None, derandomize=True, database=None,
+    max_examples=8, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 FIXED = {"gamma": 10.0, "chains": 2, "draws": 30, "burn_in": 10}
@@ -134,7 +134,7 @@ def test_models_losses_dtypes_and_data_of_all_shapes(
     assert torch.equal(state, torch.get_rng_state())
 
 
-@settings(STEADY, max_examples=40)
+@settings(STEADY, max_examples=25)
 @given(
     values=st.dictionaries(
         st.sampled_from([
