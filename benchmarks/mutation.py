@@ -41,11 +41,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("llc/sampling", "llc/estimation")
 SAMPLING = "tests/sampling/"
 ESTIMATION = "tests/estimation/"
-KERNEL_TESTS = tuple(
-    SAMPLING + name
-    for name in ("test_conformance.py", "test_kernels.py", "test_broken_kernels.py",
-                 "test_stationary_laws.py", "test_integrator_order.py")
-) + (ESTIMATION + "test_gradient_shift.py",)  # fmt: skip
+KERNEL_TESTS = (
+    SAMPLING + "test_conformance.py", SAMPLING + "test_kernels.py",
+    SAMPLING + "test_broken_kernels.py", SAMPLING + "test_stationary_laws.py",
+    SAMPLING + "test_integrator_order.py", ESTIMATION + "test_gradient_shift.py",
+)  # fmt: skip
 CONTROLS = ESTIMATION + "test_controls.py"
 LINEAR = (CONTROLS, ESTIMATION + "test_curvature.py", ESTIMATION + "test_error_budget.py")
 SELECTED = {
