@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from llc import formats
+from llc.archives import UNREADABLE
 from llc.errors import InputError
 from llc.files import write_whole
 from llc.formats import SUFFIXES, WRAPPERS
@@ -82,7 +83,9 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
 
     A training script's dictionary, or Lightning's, is searched for the one entry that maps names to
     tensors; prefixes of ``DataParallel`` and ``torch.compile`` are removed, and the log of ``llc``
-    says so. Nothing but tensors and plain values is unpickled. A folder may hold one model: whole
+    says so. Nothing but tensors and plain values is unpickled, and nothing is run: what a pickle
+    asks for beside them is refused, unless `llc.formats.allowing` puts inert stand-ins there. A
+    folder may hold one model: whole
     or sharded safetensors, or what ``torch.distributed.checkpoint`` saved. ``hf:NAME@REVISION``
     names a model of the Hugging Face hub, in the local cache or to be downloaded, and
     ``hf:FOLDER`` one that ``save_pretrained`` wrote; both are read by transformers.
@@ -109,13 +112,16 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, floa
     if (path == folder or path.name in hub.WHOLE) and hub.is_saved(folder):
         # Names in files of transformers need not be those of its modules.
         return hub.load_weights(f"{hub.PREFIX}{folder}"), {}
+    index = path.name.endswith(formats.INDEX)
     if path.is_dir():
         content = formats.read_folder(path)
-    elif path.name.endswith(formats.INDEX):
+    elif index:
         content = formats.read_shards(path)
     else:
         content = formats.read_file(path)
-    weights = formats.unwrap(formats.find_state_dict(content, path.name), path.name)
+    found = formats.find_state_dict(content, path.name)
+    formats.check_size(found, path if path.is_dir() else path.parent if index else path)
+    weights = formats.unwrap(found, path.name)
     if path.suffix == ".safetensors":
         return weights, read_metadata(path)
     return weights, {} if formats.is_state_dict(content) else formats.numbers(content)
@@ -131,7 +137,7 @@ def read_metadata(path: str | Path) -> dict[str, float]:
     try:
         with safe_open(path, framework="pt") as file:
             raw = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, *UNREADABLE) as error:
         raise InputError(f"{path.name} is not a safetensors file: {error}") from error
     numbers = {}
     for key, value in sorted(raw.items()):

@@ -1,12 +1,27 @@
 """Files and folders that are either whole or absent, whatever happens to the process."""
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["write_folder", "write_whole"]
+__all__ = ["read_json", "write_folder", "write_whole"]
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of JSON, whatever somebody put there.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, no UTF-8, or nested deeper than anybody means.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("its brackets are nested too deep") from None
 
 
 def write_whole(path: Path, content: bytes, *, new: bool = False) -> None:

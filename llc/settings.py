@@ -10,11 +10,13 @@ from typing import Any
 
 from llc import parts
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.presets import PRESETS, WARNING
 
 __all__ = ["SAMPLERS", "Settings"]
 
+MOST = {"chains": 10**6, "draws": 10**10, "burn_in": 10**10}
+"""More would never end, and a slip of the keyboard is likelier."""
 REQUIRED = ("chains", "precision", "seed")
 SAMPLERS = (
     "auto",
@@ -79,9 +81,9 @@ class Settings:
             self._check(name, above=0)
         self._check("step_size", at_least=0)
         for name in ("chains", "draws", "batch_size", "budget"):
-            self._check(name, at_least=1, whole=True)
+            self._check(name, at_least=1, at_most=MOST.get(name), whole=True)
         for name in ("burn_in", "seed"):
-            self._check(name, at_least=0, whole=True)
+            self._check(name, at_least=0, at_most=MOST.get(name), whole=True)
         object.__setattr__(self, "only", parts.as_strings(self.only))
 
     def _check(self, name: str, **bounds: Any) -> None:
@@ -132,7 +134,7 @@ class Settings:
         """
         path = Path(path)
         try:
-            values = json.loads(path.read_text())
+            values = read_json(path)
         except OSError as error:
             raise InputError(
                 f"{path} cannot be read ({error.strerror or error}), expected a file of settings: "
@@ -191,19 +193,30 @@ def _is_real(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def _is_finite(value: object) -> bool:
+    try:
+        return _is_real(value) and math.isfinite(value)  # pyrefly: ignore
+    except OverflowError:  # a whole number beyond all floating-point ones
+        return False
+
+
 def _demand(
     name: str,
     value: Any,
     *,
     above: float | None = None,
     at_least: float | None = None,
+    at_most: int | None = None,
     whole: bool = False,
 ) -> None:
     """Refuse what is no number in its range."""
     kind = "a whole number" if whole else "a number"
     bound = f"above {above}" if above is not None else f"of at least {at_least}"
-    bad = not _is_real(value) or not math.isfinite(value) or (whole and value != int(value))
+    if at_most is not None:
+        bound = f"from {at_least} to {at_most:,}"
+    bad = not _is_finite(value) or (whole and value != int(value))
     bad = bad or (above is not None and value <= above)
     bad = bad or (at_least is not None and value < at_least)
+    bad = bad or (at_most is not None and value > at_most)
     if bad:
         raise InputError(f"{name} is {value!r}, expected {kind} {bound}")

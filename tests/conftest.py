@@ -1,6 +1,7 @@
 """Settings shared by all tests."""
 
 import pytest
+import tally
 import torch
 
 
@@ -25,3 +26,11 @@ def _reason(report):
     text = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
     text = text.removeprefix("Skipped").removeprefix(":").strip()
     return "" if text == "unconditional skip" else text
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how much hostile and malformed input was tried, and how often it won."""
+    if said := tally.lines():
+        terminalreporter.section("hostile and malformed input")
+        for line in said:
+            terminalreporter.write_line(line)

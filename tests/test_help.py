@@ -49,7 +49,8 @@ def test_nothing_is_said_to_be_none(command, capsys, monkeypatch):
 
 OPEN = {
     "data", "settings", "preset", "seconds", "only", "shard", "follow_for", "loss_below", "control",
-    "out", "json",
+    "out", "json", "submit", "partition",
+    "slurm", "gpus", "allow_globals",
 }  # fmt: skip
 """Of these it goes without saying: without them there is none."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.language import hub
 
 __all__ = ["Command", "recall", "remember"]
@@ -57,7 +57,7 @@ def remember(
 def recall(folder: Path) -> Command | None:
     """Read it; None where there is none, or it cannot be read."""
     try:
-        found = json.loads((folder / FILE).read_text())
+        found = read_json(folder / FILE)
         places = tuple(
             place if hub.is_named(place) else str(folder / place) for place in found["checkpoints"]
         )

@@ -23,6 +23,7 @@ COMMANDS = (
     "estimate", "basins", "calibrate", "demo", "doctor", "export", "fourier", "mix", "plant",
     "plot", "refine", "report", "scale", "symmetries", "trace", "transitions", "validate",
 )  # fmt: skip
+RESUMED = ("basins", "demo", "mix", "plant", "refine", "trace")
 DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and verdicts."
 
 
@@ -49,31 +50,60 @@ def _main(arguments: list[str]) -> int:
     if options is None:
         return 0
     try:
-        return _run(options)
-    except InputError as error:
+        code = _run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        raise
+    except SystemExit as stop:
+        # Not of this program's doing: the code of a task, or what it calls, said so.
+        print(f"rlct: the task's own code ended the program (exit {stop.code})", file=sys.stderr)
+        return 2
+    except (InputError, OSError, MemoryError) as error:
         if options.debug:
             raise
-        print(f"rlct: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"rlct: {' '.join(_said(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("rlct: interrupted; the same command goes on from here", file=sys.stderr)
+        name = type(options).__name__.lower()
+        kept = "the same command goes on from what is finished"
+        what = (
+            kept if name in RESUMED else "nothing is kept of it, and the same command begins anew"
+        )
+        print(f"rlct: interrupted; {what}", file=sys.stderr)
         return 130
+
+
+def _said(error: Exception) -> str:
+    """One sentence also of what the system refuses, wherever that was."""
+    if isinstance(error, MemoryError):
+        return "memory is full: give fewer chains or workers, or a smaller batch size"
+    if isinstance(error, InputError) or not isinstance(error, OSError):
+        return str(error)
+    if error.filename is None:
+        why = error.strerror or str(error) or type(error).__name__
+        return f"something cannot be read or written ({why}), perhaps what this is printed to"
+    why = error.strerror or type(error).__name__
+    return f"{error.filename} cannot be read or written ({why}): look at place and permissions"
 
 
 def _run(options: Any) -> int:
     """Dispatch; each command's module, named like its options, is imported only when it runs."""
-    log, said = logging.getLogger("llc"), _Said()
+    log, said = logging.getLogger("llc"), _Notes()
     level = log.level
     log.addHandler(said)
     log.setLevel(logging.INFO)
+    from llc.formats import allowing
+
     try:
-        return importlib.import_module(f"llc.cli.{type(options).__name__.lower()}").run(options)
+        with allowing(getattr(options, "allow_globals", None)):
+            return importlib.import_module(f"llc.cli.{type(options).__name__.lower()}").run(options)
     finally:
         log.removeHandler(said)
         log.setLevel(level)
 
 
-class _Said(logging.Handler):
+class _Notes(logging.Handler):
     """Prints what was done to checkpoints on standard error, once however many files it was."""
 
     def __init__(self) -> None:
@@ -97,7 +127,10 @@ def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of op
     if arguments in (["--version"], ["-V"]):
         import llc
 
-        print(f"rlct {llc.__version__}")
+        try:
+            print(f"rlct {llc.__version__}", flush=True)
+        except OSError as error:
+            raise InputError(_said(error)) from error
         return None
     if arguments in (["--help"], ["-h"]):
         from llc.cli.overview import overview

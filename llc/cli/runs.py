@@ -1,9 +1,9 @@
 """A run folder as figures and page need it: trajectory, and its transitions if there can be any."""
 
-import json
 from pathlib import Path
 
 from llc.errors import InputError
+from llc.files import read_json
 from llc.trajectory import Trajectory
 from llc.transitions import Transitions, find_transitions
 
@@ -33,7 +33,7 @@ def transitions_of(folder: Path, result: Trajectory) -> Transitions | None:
 def versions_of(folder: Path) -> dict[str, str] | None:
     """Return the versions that computed a run, or None where it does not say."""
     try:
-        found = json.loads((folder / "run.json").read_text())["versions"]
+        found = read_json(folder / "run.json")["versions"]
         return {str(name): str(version) for name, version in found.items()}
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return None

@@ -95,7 +95,7 @@ def _call(function: Any, name: str) -> Any:
         return function()
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise InputError(
             f"{name} failed with {type(error).__name__}: {error}; it is called without arguments "
             "and must return an llc.Task (--debug shows the traceback)"
@@ -114,7 +114,7 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise InputError(
             f"{path} cannot be loaded, {type(error).__name__}: {error} (--debug shows the "
             "traceback)"
@@ -126,7 +126,7 @@ def _from_name(name: str) -> ModuleType:
     sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise InputError(
             f"module {name} cannot be imported, {type(error).__name__}: {error}; for a file write "
             f"{name}.py:function"

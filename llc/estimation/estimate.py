@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from llc.archives import UNREADABLE, read_arrays
 from llc.diagnostics import Array
 from llc.errors import InputError
 from llc.estimation.datatree import datatree
 from llc.estimation.errors import ErrorBudget, error_budget
 from llc.estimation.verdict import Reason, Verdict
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.settings import Settings
 
 if TYPE_CHECKING:
@@ -202,11 +202,11 @@ class Estimate:
         """
         path = Path(path).with_suffix(".json")
         try:
-            values = json.loads(path.read_text())
-            with np.load(io.BytesIO(path.with_suffix(".npz").read_bytes())) as arrays:
-                traces = {name: arrays[name] for name in TRACES}
+            values = read_json(path)
+            arrays = read_arrays(path.with_suffix(".npz"))
+            traces: dict[str, Any] = {name: arrays[name] for name in TRACES}
             return dataclasses.replace(cls.from_dict(values), **traces)
-        except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path} is not a saved estimate: {error!r}") from error
 
     @classmethod
@@ -235,7 +235,18 @@ def _from_json(values: dict[str, Any]) -> dict[str, Any]:
     for f in dataclasses.fields(Estimate):
         if f.type is float and values.get(f.name) is None:
             read[f.name] = math.nan
+        elif f.type in (float, int):
+            _demand_numbers(f.name, values[f.name])
+    _demand_numbers("chain_virials", *values["chain_virials"])
+    _demand_numbers("tensor_virials", *dict(values["tensor_virials"]).values())
     return read
+
+
+def _demand_numbers(name: str, *values: Any) -> None:
+    """A file may hold anything: what is no number fails here, and not in the middle of a figure."""
+    for value in values:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise TypeError(f"{name} is {value!r}, no number")
 
 
 def rounded(value: float, error: float) -> tuple[str, str]:

@@ -6,7 +6,6 @@ the hub is asked only for the rest.
 """
 
 import itertools
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from llc.errors import InputError
+from llc.files import read_json
 
 __all__ = [
     "PREFIX",
@@ -34,6 +34,8 @@ __all__ = [
 PREFIX = "hf:"
 WHOLE = ("model.safetensors", "model.safetensors.index.json")
 """What ``save_pretrained`` calls a model's weights."""
+TRUST = {"trust_remote_code": False}
+"""Neither a folder nor the hub brings code to be run; without this, transformers would ask."""
 LOG = logging.getLogger("llc")
 
 
@@ -47,7 +49,7 @@ def is_saved(folder: Path) -> bool:
     if not any((folder / name).is_file() for name in WHOLE):
         return False
     try:
-        found = json.loads((folder / "config.json").read_text())["architectures"][0]
+        found = read_json(folder / "config.json")["architectures"][0]
     except (OSError, ValueError, LookupError, TypeError):
         return False
     return str(found).endswith(("ForCausalLM", "LMHeadModel"))
@@ -117,7 +119,7 @@ def load_model(
     transformers = _transformers()
     name = name.removeprefix(PREFIX)
     place, revision = _place(name, revision)
-    given = {"revision": revision, "dtype": dtype, "output_loading_info": True}
+    given = {"revision": revision, "dtype": dtype, "output_loading_info": True, **TRUST}
     with _quiet(transformers), torch.random.fork_rng(devices=[]):
         model, found = _from_cache_or_hub(
             transformers.AutoModelForCausalLM.from_pretrained, place, given, name, revision
@@ -164,7 +166,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
         return _from_cache_or_hub(
             transformers.AutoTokenizer.from_pretrained,
             place,
-            {"revision": revision},
+            {"revision": revision, **TRUST},
             name,
             revision,
         )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llc.archives import read_array, read_arrays
 from llc.errors import InputError
 
 __all__ = ["IGNORED", "Tokens", "masked", "pack", "pad", "read"]
@@ -145,10 +146,9 @@ def _open(path: Path, field: str) -> Any:
         return list(_lines(path, field))
     if path.suffix in (".npy", ".npz"):
         try:
-            found = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            return read_array(path) if path.suffix == ".npy" else read_arrays(path)
+        except (ValueError, OSError) as error:
             raise InputError(f"{path.name} is no array of numbers: {error}") from error
-        return found if path.suffix == ".npy" else dict(found)
     raise InputError(
         f"{path.name} ends in {path.suffix!r}, expected .txt, .jsonl, .npy, .npz, or a folder of "
         "Hugging Face datasets"

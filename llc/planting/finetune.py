@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llc import losses
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.isolation import undisturbed
 from llc.params import stream_seed
 from llc.planting.fitted import Fitted
@@ -198,7 +198,7 @@ def _claim(task: Task, recipe: Recipe, folder: Path | None) -> None:
     plan = {**asdict(recipe), "made_of": hashlib.sha256(own.encode()).hexdigest()}
     path = folder / MARK
     if path.is_file():
-        kept_plan = json.loads(path.read_text())
+        kept_plan = read_json(path)
         changed = [
             f"{name} {kept_plan.get(name)} (now {value})" for name, value in plan.items()
             if kept_plan.get(name) != value and name != "made_of"

@@ -6,7 +6,7 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.errors import InputError
-from llc.plot.figures import COLOURS, COLUMN, plain_ticks, sheet
+from llc.plot.figures import COLOURS, COLUMN, literal, plain_ticks, sheet
 from llc.plot.trajectory import settings_line
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def against(result: "Trajectory", ax: Any = None, *, x: str = "planted") -> Any:
     words = WORDS.get(x, x.replace("_", " "))
     if ax is not None:
         _draw(ax, result, places)
-        ax.set_xlabel(words)
+        ax.set_xlabel(literal(words))
         return ax
     text = (
         f"{result.name}: LLC with 90 % intervals against {words}; below, its ratio to what the "
@@ -58,7 +58,7 @@ def against(result: "Trajectory", ax: Any = None, *, x: str = "planted") -> Any:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         _draw(upper, result, places)
         _draw_ratio(lower, result, places)
-        lower.set_xlabel(words)
+        lower.set_xlabel(literal(words))
     return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.errors import InputError
-from llc.plot.figures import COLOURS, PAGE, drawn, plain_ticks, sheet, step_axis
+from llc.plot.figures import COLOURS, PAGE, drawn, literal, plain_ticks, sheet, step_axis
 
 if TYPE_CHECKING:
     from llc.trajectory.basins import Basins
@@ -63,7 +63,7 @@ def basins(
         if layer is not None:
             image = panels[1].imshow(alike[layer], cmap="cividis", vmin=0.0, vmax=1.0)
             _name_axes(panels[1], result)
-            panels[1].set_title(f"representations, layer {layer}")
+            panels[1].set_title(f"representations, layer {literal(layer)}")
             _bar(panels[1], image, SIMILARITIES[measure], "neither")
     return figure
 

@@ -16,6 +16,7 @@ __all__ = [
     "PAGE",
     "STYLE",
     "drawn",
+    "literal",
     "plain_ticks",
     "save",
     "sheet",
@@ -109,6 +110,11 @@ def save(figure: Any, path: str | Path) -> list[Path]:
     if caption:
         write_whole(path.with_suffix(".caption.txt"), f"{caption}\n".encode())
     return written
+
+
+def literal(text: str) -> str:
+    """Return a name that somebody else gave, to be drawn as it is: a dollar in it is no formula."""
+    return text.replace("$", r"\$")
 
 
 def step_axis(ax: Any, steps: Any) -> None:

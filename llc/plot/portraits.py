@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc.errors import InputError
-from llc.plot.figures import COLOURS, COLUMN, CYCLE, drawn, plain_ticks, step_axis
+from llc.plot.figures import COLOURS, COLUMN, CYCLE, drawn, literal, plain_ticks, step_axis
 from llc.plot.trajectory import settings_line
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _draw_runs(ax: Any, results: "Sequence[Trajectory]", labels: list[str]) -> N
         colour = CYCLE[k % len(CYCLE)]
         low, high = run.interval(0.9)
         ax.fill_between(run.steps, low, high, color=colour, alpha=0.25, lw=0)
-        ax.plot(run.steps, run.llc, "o-", ms=2, color=colour, label=label)
+        ax.plot(run.steps, run.llc, "o-", ms=2, color=colour, label=literal(label))
     step_axis(ax, np.concatenate([run.steps for run in results]))
     shown = np.concatenate([run.llc[np.isfinite(run.llc)] for run in results])
     if len(shown) and (shown > 0).all() and shown.max() > 4 * shown.min():

@@ -6,7 +6,7 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.errors import InputError
-from llc.plot.figures import COLUMN, PAGE, drawn
+from llc.plot.figures import COLUMN, PAGE, drawn, literal
 from llc.plot.trajectory import settings_line
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _draw(ax: Any, result: "Refined", values: Array, value: str) -> None:
         _write(ax, values, norm, failed)
     elif failed.any():
         ax.plot(*np.nonzero(failed)[::-1], "x", color="white", ms=4, mew=0.8)
-    ax.set_yticks(range(rows), result.parts)
+    ax.set_yticks(range(rows), [literal(part) for part in result.parts])
     places = np.unique(np.linspace(0, columns - 1, min(columns, WRITTEN)).round().astype(int))
     ax.set_xticks(places, [f"{result.steps[k]:,.0f}" for k in places])
     ax.set_xlabel("training step")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc.errors import InputError
-from llc.plot.figures import COLOURS, CYCLE, PAGE, sheet, step_axis
+from llc.plot.figures import COLOURS, CYCLE, PAGE, literal, sheet, step_axis
 from llc.plot.trajectory import settings_line
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def stages(
 def _draw_losses(ax: Any, result: "Trajectory", losses: Sequence[str]) -> None:
     for number, name in enumerate(losses):
         colour = CYCLE[number % len(CYCLE)]
-        ax.plot(result.steps, result.column(name), color=colour, label=name.replace("_", " "))
+        ax.plot(
+            result.steps, result.column(name), color=colour, label=literal(name.replace("_", " "))
+        )
     ax.set_ylabel("loss")
     ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
     ax.legend(loc="lower left", ncols=len(losses), bbox_to_anchor=(0, 1.0))

@@ -8,7 +8,7 @@ import numpy as np
 from llc.diagnostics import Array
 from llc.estimation.estimate import rounded
 from llc.parts import shown
-from llc.plot.figures import COLOURS, CYCLE, PAGE, plain_ticks, sheet, step_axis
+from llc.plot.figures import COLOURS, CYCLE, PAGE, literal, plain_ticks, sheet, step_axis
 
 if TYPE_CHECKING:
     from llc.refined import Refined
@@ -114,7 +114,7 @@ def _run(ax: Any, result: "Trajectory", colour: str, marker: str, role: str) -> 
     """Draw one run's LLC with its band, and its prior-only null."""
     low, high = result.interval(0.9)
     ax.fill_between(result.steps, low, high, color=colour, alpha=0.3, lw=0)
-    label = f"LLC, {result.name}{role}"
+    label = f"LLC, {literal(result.name)}{role}"
     ax.plot(result.steps, result.llc, marker=marker, ms=2.2, color=colour, label=label)
     if _null_is_near(result):
         ax.plot(
@@ -169,7 +169,7 @@ def _draw_curves(ax: Any, result: "Trajectory", losses: list[str], accuracies: l
     for name in losses:
         values = result.column(name)
         colour = colours[name.rpartition("_")[0]]
-        ax.plot(result.steps, values, color=colour, label=name.replace("_", " "))
+        ax.plot(result.steps, values, color=colour, label=literal(name.replace("_", " ")))
     if losses and all((_finite(result.column(n)) > 0).all() for n in losses):
         ax.set_yscale("log")
         # A loss that goes to zero would fill the panel with decades of rounding.
@@ -183,7 +183,7 @@ def _draw_curves(ax: Any, result: "Trajectory", losses: list[str], accuracies: l
         right.spines["right"].set_visible(bool(losses))
         for name in accuracies:
             colour = colours[name.rpartition("_")[0]]
-            label = name.replace("_", " ")
+            label = literal(name.replace("_", " "))
             right.plot(result.steps, result.column(name), ":", color=colour, label=label)
         right.set_ylim(-0.03, 1.03)
         right.set_ylabel("accuracy (dotted)")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from llc.errors import InputError
 from llc.execution import Execution
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.parts import as_strings, head_names, restrict
 from llc.private import private_copy
 from llc.refined.result import FILE, Refined
@@ -172,7 +172,7 @@ def _recorded(
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         then = {part: as_strings(only) for part, only in record["parts"].items()}
         asked, shared = (Settings.from_dict(record[key]) for key in ("asked", "settings"))
     except (ValueError, LookupError, TypeError, AttributeError) as error:

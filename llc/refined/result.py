@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.settings import Settings
 from llc.trajectory import Trajectory
 
@@ -83,7 +82,7 @@ class Refined:
         """
         folder = Path(folder)
         try:
-            record = json.loads((folder / FILE).read_text())
+            record = read_json(folder / FILE)
             name = str(record["task"])
             places = {str(part): folder / place for part, place in record["folders"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

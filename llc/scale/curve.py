@@ -14,7 +14,7 @@ import numpy as np
 from llc.diagnostics import Array
 from llc.errors import InputError
 from llc.estimation.estimate import Estimate, rounded
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 
 __all__ = ["FLAT", "Plateau", "ScaleCurve"]
 
@@ -299,6 +299,6 @@ class ScaleCurve:
         """
         path = Path(path).with_suffix(".json")
         try:
-            return cls.from_dict(json.loads(path.read_text()))
+            return cls.from_dict(read_json(path))
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(f"{path} is not a saved scale curve: {error!r}") from error

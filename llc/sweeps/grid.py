@@ -13,7 +13,7 @@ import numpy as np
 from llc.diagnostics import Array
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.settings import Settings
 
 __all__ = ["AXES", "Cell", "Sweep", "cell_from_json", "cell_to_json"]
@@ -170,7 +170,7 @@ class Sweep:
             InputError: the file is missing or is no saved sweep.
         """
         try:
-            record = json.loads(Path(path).read_text())
+            record = read_json(Path(path))
             steps, gammas, sizes = (tuple(record[f"{axis}s"]) for axis in AXES)
             cells = tuple(cell_from_json(cell) for cell in record["cells"])
             return cls(

@@ -12,7 +12,7 @@ from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.estimator import estimate_task
 from llc.execution import Execution
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.sweeps.grid import AXES, Cell, Sweep, cell_from_json, cell_to_json
@@ -183,7 +183,7 @@ def choose(
     mark = fingerprint_weights(task.model.state_dict(), key, wanted)
     if path is not None:
         try:
-            record = json.loads(path.read_text())
+            record = read_json(path)
             if record["fingerprint"] == mark:
                 settings = Settings.from_dict(record["settings"])
                 return Resolved(settings, record["evaluations"], record["sound"])
@@ -217,6 +217,6 @@ def _find(path: Path | None) -> Cell | None:
     if path is None:
         return None
     try:
-        return cell_from_json(json.loads(path.read_text()))
+        return cell_from_json(read_json(path))
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -12,7 +12,7 @@ import torch
 
 from llc.diagnostics import Array
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.isolation import undisturbed
 from llc.progress import Bar
 from llc.task import Task
@@ -96,7 +96,7 @@ class Circuits:
             InputError: there is no such file, or it holds something else.
         """
         try:
-            values = json.loads(Path(path).read_text())
+            values = read_json(Path(path))
             arrays = {k: np.array(values[k], dtype=float) for k in _ARRAYS}
             return cls(int(values["prime"]), tuple(values["frequencies"]), **arrays)
         except (OSError, ValueError, LookupError, TypeError) as error:

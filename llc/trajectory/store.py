@@ -1,24 +1,19 @@
 """A run folder: estimates kept with a fingerprint of everything that decides them."""
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
-import numpy as np
-
+from llc.archives import UNREADABLE, names_of
 from llc.errors import InputError
 from llc.estimation import Estimate
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.settings import Settings
 from llc.trajectory.disk import writable
 from llc.trajectory.kept import TRACES, KeptEstimate
 
 __all__ = ["Kept", "RunFolder"]
-
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, EOFError)
 
 
 class Kept(NamedTuple):
@@ -45,7 +40,7 @@ class RunFolder:
     def find(self, step: int, fingerprint: str) -> Kept | None:
         """Return what is kept of a step, or None if there is nothing with this fingerprint."""
         try:
-            mark = json.loads(self._file(step, ".fingerprint").read_text())
+            mark = read_json(self._file(step, ".fingerprint"))
             return self._read(step, mark) if mark["fingerprint"] == fingerprint else None
         except UNREADABLE:
             # Unfinished or foreign: computed anew.
@@ -94,7 +89,7 @@ class RunFolder:
         """
         path = self.folder / "run.json"
         try:
-            found = json.loads(path.read_text())
+            found = read_json(path)
             Settings.from_dict(found["settings"])
             str(found["task"]), [int(step) for step in found["steps"] or ()]
             return found
@@ -130,7 +125,7 @@ class RunFolder:
             if out or (wanted is not None and step not in wanted):
                 continue
             try:
-                kept = self._read(step, json.loads(path.read_text()))
+                kept = self._read(step, read_json(path))
             except UNREADABLE as error:
                 raise InputError(
                     f"step {step} of {self.folder} cannot be read ({error!r}): run the same rlct "
@@ -143,18 +138,18 @@ class RunFolder:
         wanted = None if steps is None else set(steps)
         found = {int(path.stem): path for path in self._files(".skipped")}
         return {
-            step: json.loads(path.read_text())
+            step: read_json(path)
             for step, path in found.items()
             if wanted is None or step in wanted
         }
 
     def _read(self, step: int, mark: Mapping[str, Any]) -> Kept:
         path = self._file(step, ".json")
-        estimate = Estimate.from_dict(json.loads(path.read_text()))
+        estimate = Estimate.from_dict(read_json(path))
         # Opened, not read: a file that was cut short has lost its table of contents.
-        with np.load(io.BytesIO(path.with_suffix(".npz").read_bytes())) as arrays:
-            if set(arrays.files) != set(TRACES):
-                raise ValueError(f"{path.stem}.npz holds {arrays.files}")
+        names = names_of(path.with_suffix(".npz"))
+        if names != set(TRACES):
+            raise ValueError(f"{path.stem}.npz holds {sorted(names)}")
         metadata = {str(name): float(value) for name, value in mark["metadata"].items()}
         return Kept(KeptEstimate.of(estimate, path), metadata, str(mark["readings"]))
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 
 __all__ = ["Kind", "Plateau", "Stage", "Transition", "Transitions", "Verdict"]
 
@@ -218,7 +218,7 @@ class Transitions(list[Transition]):
             InputError: the file is missing or holds something else.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
+            return cls.from_dict(read_json(Path(path)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} holds no transitions ({error!r}): write them with rlct transitions RUN"

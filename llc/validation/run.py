@@ -15,7 +15,7 @@ import torch
 import llc
 from llc.errors import InputError
 from llc.estimator import estimate_task
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.settings import Settings
 from llc.truths import Truth
 from llc.validation.cases import Case, cases
@@ -139,7 +139,7 @@ class _Folder:
 
     def read(self, job: tuple[int, int]) -> Row | None:
         try:
-            record = json.loads(self._file(job).read_text())
+            record = read_json(self._file(job))
             return row_from(record["row"]) if record["key"] == self._key else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

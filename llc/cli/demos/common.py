@@ -10,7 +10,7 @@ import numpy as np
 from llc import plot
 from llc.cli.runs import transitions_of, versions_of
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.progress import Bar
 from llc.report import write_report
 from llc.trajectory import Trajectory
@@ -25,7 +25,7 @@ def is_trained(folder: Path, plan: dict[str, Any]) -> bool:
     mark = folder / "checkpoints" / MARK
     if not mark.exists():
         return False
-    kept = json.loads(mark.read_text())
+    kept = read_json(mark)
     if kept == plan:
         return True
     changed = [name for name in plan if kept.get(name) != plan[name] and name != "save_at"]

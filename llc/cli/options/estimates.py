@@ -132,6 +132,8 @@ class Scale:
     """Evaluate the model in bfloat16 where torch's autocast does."""
     out: OptionalPath = None
     """Folder for table, JSON and figure."""
+    allow_globals: OptionalTexts = None
+    """Names (module.name) that pickled files may ask for; none is run; after CKPT."""
     json: Flag = False
     """Print JSON instead of the table."""
     debug: Flag = False

@@ -128,6 +128,8 @@ class Sampling:
     """GiB that chains may take; 80 % of what is free if left out."""
     autocast: Flag = False
     """Evaluate the model in bfloat16 where torch's autocast does."""
+    allow_globals: OptionalTexts = None
+    """Names (module.name) that pickled files may ask for; none is run; after CKPT."""
     json: Flag = False
     """Print JSON instead of the table."""
     debug: Flag = False

@@ -203,6 +203,8 @@ class Basins:
     """Where to compute, cpu or cuda; the model's own if left out."""
     out: OptionalPath = None
     """Folder for table, JSON and figures; RUN if left out."""
+    allow_globals: OptionalTexts = None
+    """Names (module.name) that pickled files may ask for; none is run; after RUN."""
     json: Flag = False
     """Print JSON instead of words."""
     debug: Flag = False
@@ -227,6 +229,8 @@ class Fourier:
         tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint="")
     ] = None
     """Key frequencies; those of the last checkpoint if left out."""
+    allow_globals: OptionalTexts = None
+    """Names (module.name) that pickled files may ask for; none is run; after CHECKPOINTS."""
     json: Flag = False
     """Print JSON instead of the table."""
     debug: Flag = False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.trajectory.disk import writable
 
 __all__ = ["Pieces"]
@@ -49,7 +49,7 @@ def _read(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

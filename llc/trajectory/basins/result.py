@@ -13,7 +13,7 @@ import numpy as np
 
 from llc.diagnostics import Array
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 
 __all__ = ["KINDS", "Basins"]
 
@@ -164,7 +164,7 @@ class Basins:
         path = Path(path)
         path = path / "basins.json" if path.is_dir() else path
         try:
-            return cls.from_dict(json.loads(path.read_text()))
+            return cls.from_dict(read_json(path))
         except FileNotFoundError as error:
             raise InputError(f"{path} does not exist, expected what rlct basins wrote") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

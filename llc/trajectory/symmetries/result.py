@@ -10,7 +10,7 @@ from typing import Any
 
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
-from llc.files import write_whole
+from llc.files import read_json, write_whole
 from llc.trajectory.symmetries.count import Directions
 
 __all__ = ["Invariance", "SymmetryCheck"]
@@ -219,7 +219,7 @@ class SymmetryCheck:
             InputError: the file is missing or is no saved check.
         """
         try:
-            values = json.loads(Path(path).read_text())
+            values = read_json(Path(path))
             rows = tuple(_read(Invariance, row) for row in values.pop("rows"))
             counted = values.pop("directions")
             directions = None if counted is None else Directions.from_dict(counted)

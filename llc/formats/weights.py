@@ -1,27 +1,28 @@
 """Weights in files and folders of every common kind, as tensors by name.
 
-Nothing but tensors and plain values is unpickled, wherever the weights come from.
+Nothing but tensors and plain values is unpickled, wherever the weights come from; files that a
+file names are looked for beside it and nowhere else.
 """
 
-import io
-import json
 import logging
-import pickle
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from llc.archives import UNREADABLE
 from llc.errors import InputError
+from llc.files import read_json
+from llc.formats.distributed import DESCRIPTION, read_distributed
+from llc.formats.pickled import read_pickle
 
 __all__ = [
     "INDEX",
     "LOG",
     "SUFFIXES",
     "WRAPPERS",
+    "check_size",
     "find_state_dict",
     "is_model_folder",
     "is_state_dict",
@@ -37,15 +38,15 @@ INDEX = ".safetensors.index.json"
 WRAPPERS = ("module.", "_orig_mod.")
 MADE_BY = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}
 WHOLE = ("model.safetensors", "pytorch_model.bin")
-# What a training script saves beside the weights, by the first part of its name.
-BESIDE = ("optim", "sched", "rng", "scaler", "dataloader")
+MOST_SPREAD = 64
+ROOM = 2**28
 LOG = logging.getLogger("llc")
 """Says what was done to a checkpoint's names."""
 
 
 def is_model_folder(path: Path) -> bool:
     """Whether a folder is one checkpoint: sharded safetensors, or a distributed one (DCP)."""
-    return path.is_dir() and (bool(_index(path)) or (path / ".metadata").is_file())
+    return path.is_dir() and (bool(_index(path)) or (path / DESCRIPTION).is_file())
 
 
 def read_folder(path: Path) -> Any:
@@ -54,8 +55,8 @@ def read_folder(path: Path) -> Any:
     Raises:
         InputError: it holds none, or one in parts of which some are missing.
     """
-    if (path / ".metadata").is_file():
-        return _read_distributed(path)
+    if (path / DESCRIPTION).is_file():
+        return read_distributed(path)
     if _index(path):
         return read_shards(_index(path)[0])
     if (path / WHOLE[0]).is_file():
@@ -74,7 +75,7 @@ def read_shards(index: Path) -> dict[str, Tensor]:
         InputError: the index cannot be read, or a part or a tensor is missing.
     """
     try:
-        places = dict(json.loads(index.read_text())["weight_map"])
+        places = dict(read_json(index)["weight_map"])
         files = sorted(set(map(str, places.values())))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
@@ -82,8 +83,13 @@ def read_shards(index: Path) -> dict[str, Tensor]:
         ) from error
     found: dict[str, Tensor] = {}
     for name in files:
-        # A name, not a path: an index may not reach out of its folder.
+        # A name, not a path: an index may not reach out of its folder, nor may a link do it.
         part = index.parent / Path(name).name
+        if part.is_file() and not _is_beside(part):
+            raise InputError(
+                f"{index.name} names {part.name}, a link to {part.resolve()}, which lies "
+                "elsewhere, expected all parts in one folder: copy it there"
+            )
         if not part.is_file():
             raise InputError(
                 f"{index.name} names {name}, which is not there: copy all {len(files)} parts into "
@@ -106,7 +112,7 @@ def read_file(path: Path) -> Any:
         raise InputError(f"{path} does not exist, expected a checkpoint file ({_suffixes()})")
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path.name} ends in {path.suffix!r}, expected {_suffixes()}")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
 
 
 def numbers(content: Mapping[Any, Any]) -> dict[str, float]:
@@ -126,31 +132,31 @@ def _read_safetensors(path: Path) -> Any:
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, *UNREADABLE) as error:
         raise InputError(f"{path.name} is not a safetensors file: {error}") from error
 
 
-def _read_pickle(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # Of pickle protocols and storages: nothing a user of the weights can act on.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if _looks_pickled(path):
-            raise InputError(
-                f"{path.name} holds pickled objects besides tensors and plain values, which "
-                "loading would execute: save model.state_dict() alone"
-            ) from error
-        raise InputError(f"{path.name} is not a torch checkpoint: {_first(error)}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path.name} is not a torch checkpoint: {_first(error)}") from error
+def _is_beside(part: Path) -> bool:
+    """Whether a file lies in its folder; the hub's cache keeps its own in ``blobs`` beside it."""
+    home, place = part.parent.resolve(), part.resolve()
+    cached = home.parent.name == "snapshots" and place.parent == home.parent.parent / "blobs"
+    return cached or place.parent == home
 
 
-def _looks_pickled(path: Path) -> bool:
-    """Whether the file starts as torch's zip archives or as pickles of protocol 2 on do."""
-    with path.open("rb") as file:
-        return file.read(2)[:2].startswith((b"PK", b"\x80"))
+def check_size(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that repeat a few stored numbers without end.
+
+    Raises:
+        InputError: they would be more than 64 times what is on the disk, and more than 256 MiB.
+    """
+    files = [part for part in path.iterdir() if part.is_file()] if path.is_dir() else [path]
+    there = sum(file.stat().st_size for file in files)
+    wanted = sum(w.numel() * w.element_size() for w in weights.values())
+    if wanted > max(ROOM, MOST_SPREAD * there):
+        raise InputError(
+            f"{path.name} holds {there:,} bytes that claim to be {wanted:,} bytes of weights, by "
+            "repeating them: save model.state_dict() with contiguous tensors"
+        )
 
 
 def find_state_dict(content: Any, name: str) -> Mapping[str, Tensor]:
@@ -202,67 +208,5 @@ def _index(path: Path) -> list[Path]:
     return sorted(p for p in path.glob(f"*{INDEX}") if not p.name.startswith("."))
 
 
-def _read_distributed(path: Path) -> dict[str, Any]:
-    """Read the tensors of a DCP folder but an optimiser's, by the first part of their names."""
-    from torch.distributed import checkpoint as dcp
-    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-
-    _refuse_pickled_code(path / ".metadata")
-    reader = dcp.FileSystemReader(path)
-    try:
-        known = reader.read_metadata()
-        places = known.planner_data or {}
-        groups: dict[str, dict[str, str]] = {}
-        wanted: dict[str, Any] = {}
-        for key, kind in known.state_dict_metadata.items():
-            first, *rest = map(str, places.get(key, (key,)))
-            if not isinstance(kind, TensorStorageMetadata) or (rest and first.startswith(BESIDE)):
-                continue
-            wanted[key] = torch.empty(kind.size, dtype=kind.properties.dtype)
-            groups.setdefault(first if rest else "", {})[".".join(rest) or first] = key
-        with warnings.catch_warnings():
-            # That there is no process group: none is needed.
-            warnings.simplefilter("ignore")
-            dcp.load(wanted, storage_reader=reader, no_dist=True)
-    except (RuntimeError, OSError, ValueError, KeyError, dcp.CheckpointException) as error:
-        raise InputError(
-            f"{path.name} is no whole distributed checkpoint: {_first(error)}"
-        ) from error
-    found = {g: {name: wanted[key] for name, key in names.items()} for g, names in groups.items()}
-    return {**found.pop("", {}), **found}
-
-
-class _Harmless(pickle.Unpickler):
-    """Builds nothing but what the metadata of distributed checkpoints are made of."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = module.startswith(("torch.distributed.checkpoint.", "pathlib"))
-        known = known or (module, name) in (
-            ("torch", "Size"), ("torch.serialization", "_get_layout"),
-            ("collections", "OrderedDict"), ("builtins", "set"), ("torch._utils", "_get_layout"),
-        )  # fmt: skip
-        found = super().find_class(module, name) if known or module == "torch" else None
-        if known and (isinstance(found, type) or name == "_get_layout"):
-            return found
-        if module == "torch" and isinstance(found, torch.dtype):
-            return found
-        raise pickle.UnpicklingError(f"{module}.{name}")
-
-
-def _refuse_pickled_code(path: Path) -> None:
-    """Refuse a description that torch would unpickle, if that could run anything of its own."""
-    try:
-        _Harmless(io.BytesIO(path.read_bytes())).load()
-    except Exception as error:  # whatever a broken pickle raises
-        raise InputError(
-            f"{path.parent.name} holds a description ({path.name}) that is none of a distributed "
-            f"checkpoint ({_first(error)}): save it with torch.distributed.checkpoint.save"
-        ) from error
-
-
 def _suffixes() -> str:
     return ", ".join(SUFFIXES)
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
