@@ -152,10 +152,11 @@ def _two_temperatures(rise: Array) -> tuple[float, float]:
     spread = rise.std()
     if not spread > 0:
         return math.nan, math.nan
-    ratio = 1 + 0.5 / spread
-    weight = np.exp(-(ratio - 1) * (rise - rise.mean()))
+    # r − 1, kept apart from the 1 beside which it vanishes where losses were huge.
+    excess = 0.5 / spread
+    weight = np.exp(-excess * (rise - rise.mean()))
     weight = weight / weight.mean()
     cold = (weight * rise).mean()
-    share = 1 - 1 / ratio
+    share = excess / (1 + excess)
     terms = (rise - rise.mean() - weight * (rise - cold)) / share
     return float((rise.mean() - cold) / share), diagnostics.mcse(terms)
