@@ -11,6 +11,7 @@ from torch import Tensor
 
 from llc.compiled import Compiled
 from llc.diagnostics import Array
+from llc.headroom import give_back
 from llc.params import Fill, NoiseStreams
 from llc.posterior import Posterior
 from llc.sampling.blocks import in_blocks, suits
@@ -199,4 +200,5 @@ def advance(kernel: Kernel, state: Any, streams: Streams, steps: int) -> tuple[A
     for _ in range(steps):
         state, info = kernel.step(state, streams.batch(), streams.step_noise(kernel))
         recorder.add(info)
+    give_back()
     return state, recorder.draws()
