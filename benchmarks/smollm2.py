@@ -99,7 +99,7 @@ def main(wheel, out, whole):
     )
     given = {"chains": 1, "draws": 15, "burn_in": 15, "step_size": 1e-5}
     if not whole:
-        given = {"chains": 2, "draws": 30, "burn_in": 20, "step_size": 5e-4}
+        given = {"chains": 2, "draws": 200, "burn_in": 150, "step_size": 1e-4}
     estimate = llc.estimate(task, **SETTINGS, **given, progress=Told(started))
     say(f"{estimate}\n{estimate.dimension:,} parameters; {estimate.settings}", started)
     for sentence in estimate.verdict.sentences:

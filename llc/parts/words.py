@@ -29,6 +29,7 @@ Chosen = dict[str, Tensor | None]
 
 SLICE = re.compile(r"(?P<name>.+?)\[(?P<ranges>[\d:,\s]+)\]$")
 RANGE = re.compile(r"(\d*):(\d*)$")
+WRAPPER = "module."
 EXCEPT = "!"
 
 
@@ -120,6 +121,8 @@ def _one(
     sliced = SLICE.match(item)
     name = item if sliced is None else sliced["name"]
     names = [n for n in shapes if _matches(n, name)]
+    # Of a wrapped model, as language models are here, the names that its user knows.
+    names = names or [n for n in shapes if _matches(n.removeprefix(WRAPPER), name)]
     if not names:
         raise InputError(_unknown(item, name, shapes, frozen))
     if sliced is None:

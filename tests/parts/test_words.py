@@ -17,6 +17,13 @@ SHAPES = {
 QUERY = "blocks.0.attention.query.weight"
 
 
+def test_names_inside_a_wrapper():
+    shapes = {f"module.{name}": shape for name, shape in SHAPES.items()}
+    for only, inside in ((QUERY, QUERY), ("blocks.?.mlp", "blocks.1.mlp.weight")):
+        assert list(choose(shapes, [only])) == [f"module.{inside}"]
+        assert list(choose(shapes, [f"module.{only}"])) == [f"module.{inside}"]
+
+
 def chosen(*only):
     return choose(SHAPES, only)
 
