@@ -40,7 +40,8 @@ looked at). With 413,360 gradients the first network of 1K, reduced, is at -5.0 
 +2.5 %, still short of equilibrium.
 
     --size 100K --count 2: +7.2% (λ 2,004.5, 55,696 gradients, 1,372 s), +0.4% (λ 4,859, 1,573 s)
-ONEM
+    --size 1M --first 11 (the cheapest of seeds 0-11) --count 1 --budget 10000: +14.6%
+    (λ 79,550, C 91,150 ± 2,995, 1,407 s)
     The same two with --expected: +454%, +430%. Seeds 0 and 1 of 10K: +14.8%, +51.2% (virials .17,
     .27) with it, -5.0%, -4.3% (.09, .10) without.
 """
@@ -252,7 +253,8 @@ def summary(found: list[Result]) -> str:
         f"|error|: median {np.median(abs(known)):.1%}, 95th percentile "
         f"{np.percentile(abs(known), 95):.1%}; mean error {known.mean():+.1%}",
         f"within 10 %: {np.mean(abs(errors) <= 0.1):.0%}; no number: "
-        f"{np.mean(~np.isfinite(errors)):.1%}; order kept: {np.mean(pairs):.1%}",
+        f"{np.mean(~np.isfinite(errors)):.1%}; order kept: "
+        f"{np.mean(pairs) if pairs else math.nan:.1%}",
         f"verdicts: {verdicts}",
         f"gradients: median {np.median([r.gradients for r in found]):,.0f}; seconds: median "
         f"{np.median([r.seconds for r in found]):.1f}",
