@@ -27,7 +27,20 @@ Result: trained to 4.53 nats a token on held-out text; then
            bytes written: ours/theirs 0.0412 (0.0412–0.0412)
 
 A call of seven steps is mostly what ours does once a call (26 s: losses at w*, curvature at the end,
-prior-only null). Disk: ours is 9 kB and 8 bytes a chain-step, theirs 16 kB and more a chain-step.
+prior-only null).
+
+Command: python benchmarks/devinterp_pair.py FOLDER --pairs 1 --sequences 64 --chains 1 --burn-in 10
+    --draws 90  (beside two other processes)
+Result:
+
+    0   ours  LLC 25.92 ± 6.74  step 1.597  step_wall 1.662  call 189.1  peak 993.3  above 712.9  disk 1.025e+04
+    0 theirs  LLC 27.08 ± 8.67  step 2.833  step_wall 3.147  call 286  peak 1827  above 1360  disk 2.818e+06
+      CPU s a chain-step: ours/theirs 0.564
+     wall s a chain-step: ours/theirs 0.528
+          CPU s the call: ours/theirs 0.661
+                 peak MB: ours/theirs 0.544
+   peak MB above imports: ours/theirs 0.524
+           bytes written: ours/theirs 0.00364
 
 Command: python benchmarks/devinterp_pair.py FOLDER --parity --sequences 32 --draws 8
 Result: furthest apart 2.6e-07 over 8 steps of 10,019,840 weights

@@ -13,18 +13,18 @@ Date: 2026-11-23
 Command: as above, without --whole, which was not run; converted before
 Result:
 
-    The capital of France is Paris, and the capital of Germany is Berlin (1.992)  [13 s, of the
-        processor 4 s, peak 0.92 GiB]
-    set up, losses of 24 sequences of 33 tokens tabulated  [129 s, 17 s, 2.08 GiB]
-    burn-in, 20 steps of 2 chains                          [479 s, 51 s, 2.08 GiB]
-    draws, 30 steps of 2 chains                            [751 s, 104 s, 2.08 GiB]
-    LLC 16.0 ± 0.4 (virial 1.03, R-hat 1.209, ESS 9, saturation 0.70) fail
-        [855 s, of the processor 130 s, 2.08 GiB]
-    2,654,208 parameters; n_beta 30, gamma 300, sgld, step_size 0.0005, batch 8, behavioural
+    The capital of France is Paris, and the capital of Germany is Berlin (1.992)  [3 s, of the
+        processor 4 s, peak 0.93 GiB]
+    set up, losses of 24 sequences of 33 tokens tabulated   [15 s, 15 s, 2.07 GiB]
+    burn-in, 150 steps of 2 chains                          [434 s, 270 s, 2.07 GiB]
+    draws, 200 steps of 2 chains                            [1003 s, 605 s, 2.07 GiB]
+    LLC 15.7 ± 0.3 (virial 1.01, R-hat 1.094, ESS 18, saturation 0.69) warn
+        [1061 s, of the processor 646 s, 2.07 GiB]
+    2,654,208 parameters; n_beta 30, gamma 300, sgld, step_size 0.0001, batch 8, behavioural
 
-The verdict's reasons: chains disagree and nine effective draws are few (the run is short); step
-size times curvature is .90, aimed at .2; 70 % of the number is the prior's. A gradient of 8 x 32
-tokens takes .85 s.
+The verdict's reasons: R-hat is 1.094 and eighteen effective draws are few (the run is short); 69 %
+of the number is what the prior alone gives (22.85), and gamma of 140 or n_beta of 67 would let the
+loss say more.
 """
 
 import resource

@@ -58,6 +58,13 @@ class Execution:
             return self
         return replace(self, deadline=time.perf_counter() + self.seconds)
 
+    def first(self, share: float) -> "Execution":
+        """Return the same, its time up when this share of it is over."""
+        if self.seconds is None or self.deadline is None:
+            return self
+        rest = (1 - share) * self.seconds
+        return replace(self, seconds=share * self.seconds, deadline=self.deadline - rest)
+
     def late(self, share: float = 1.0) -> bool:
         """Whether more than this share of the time is over."""
         if self.seconds is None or self.deadline is None:

@@ -26,7 +26,8 @@ def why_not_stacked(surfaces: Sequence[LossSurface]) -> str | None:
     """Say what keeps surfaces from being stacked, or None."""
     first = surfaces[0]
     if not all(s.vectorised for s in surfaces):
-        return "the model cannot be vectorised over chains"
+        reason = next(s.why_not_vectorised for s in surfaces if not s.vectorised)
+        return f"chains of this model run one after another: {reason}"
     if isinstance(first.layout, PartialLayout):
         return "only= holds single entries of their tensors fixed, at each checkpoint's own values"
     if any(s.layout != first.layout or s.size != first.size for s in surfaces):

@@ -9,7 +9,9 @@ from targets import quadratic
 
 import llc
 from llc import InputError
+from llc.calibration.choices import choose
 from llc.execution import Execution
+from llc.surface import LossSurface
 
 HARD = np.logspace(0, -7, 30)
 
@@ -41,13 +43,51 @@ def test_a_limit_that_is_not_reached_changes_nothing():
 
 
 def test_the_choice_of_gamma_leaves_time_to_sample(monkeypatch):
-    monkeypatch.setattr(Execution, "late", lambda _self, share=1.0: share < 0.4)
+    monkeypatch.setattr(Execution, "late", lambda _self, share=1.0: share < 0.7)
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
     model = torch.nn.Linear(3, 1)
     with torch.no_grad():
         y = model(x)
     e = llc.estimate(model, (x, y), "mse", seconds=60.0)
     assert "no time to go further" in e.settings.reasons["gamma"]
+
+
+class Clock(torch.nn.Linear):
+    """A network every look at which takes a second of a clock of its own."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def forward(self, x):
+        self.now += 1.0
+        return super().forward(x)
+
+
+def test_pilots_of_a_slow_model_end_in_half_of_the_time(monkeypatch):
+    """A single pilot takes hundreds of gradients: here all the time there is, and no less."""
+    x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    model = Clock(3, 1)
+    with torch.no_grad():
+        y = model(x)
+    surface = LossSurface(llc.Task(model, (x, y), "mse"), execution=Execution(compile="off"))
+    clock = surface._objective.module.model
+    monkeypatch.setattr("llc.execution.time", clock)
+    surface.execution = Execution(seconds=400.0, compile="off").begun()
+    found = choose(surface, llc.Settings(), lambda *_: None)[1]
+    assert 190 < clock.now < 260
+    assert "had not settled in the time there was" in found.why
+    assert surface.execution.seconds == 400.0
+
+
+def test_the_clock_of_a_share_is_the_same_clock():
+    whole = Execution(seconds=100.0).begun()
+    half = whole.first(0.5)
+    assert half.seconds == 50.0
+    assert whole.deadline - half.deadline == 50.0
+    assert half.first(0.5).deadline == whole.deadline - 75.0
+    assert Execution().first(0.5) == Execution()
 
 
 def test_the_clock_starts_once():

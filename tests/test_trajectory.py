@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from tiny import FAST, linear, real_valued, refusal, run
 
 import llc
+from llc import InputError
 from llc.checkpoints import Checkpoint, find_checkpoints, save_checkpoint
 
 
@@ -59,7 +61,19 @@ def test_one_estimate_a_checkpoint_by_step(tmp_path):
     low, high = result.interval(0.9)
     assert ((low < result.llc) & (result.llc < high)).all()
     assert math.isnan(result.column("test_loss")[0])
+    assert result.column("distance")[1] == result.points[1].estimate.distance > 0
+    for name in ("verdict", "settings", "trace", "chain_virials"):
+        with pytest.raises(InputError, match=f"{name} of an estimate is no number"):
+            result.column(name)
     assert "toy: 4 checkpoints" in str(result)
+
+
+def test_a_column_of_two_by_one_name_is_what_was_saved():
+    result = trace()
+    saved = [replace(p, metadata={"seconds": p.step, "llc": -1.0}) for p in result.points]
+    both = replace(result, points=tuple(saved))
+    assert both.column("seconds").tolist() == [10, 20, 30, 40]
+    assert both.llc.tolist() == result.llc.tolist()
 
 
 def test_table_has_a_row_a_checkpoint(tmp_path):

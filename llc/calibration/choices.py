@@ -32,7 +32,9 @@ DECADES = 4
 PLATEAU = 0.03
 PILOT_PRECISION = 0.1
 PILOT_BUDGET = 10_000
-SHARE_OF_TIME = 0.3
+# A further γ is tried in the first third of the time; pilots end when half of it is over.
+SHARE_TO_BEGIN = 0.3
+SHARE_OF_PILOTS = 0.5
 
 
 class Resolved(NamedTuple):
@@ -121,7 +123,12 @@ def choose(surface: LossSurface, settings: Settings, report: Report) -> tuple[Se
     chosen = fill(settings, surface.size)
     if chosen.gamma is not None:
         return chosen, Choice(chosen.gamma, "", 0, True, None)
-    found = _choose_gamma(surface, chosen, report)
+    whole = surface.execution
+    surface.execution = whole.first(SHARE_OF_PILOTS)
+    try:
+        found = _choose_gamma(surface, chosen, report)
+    finally:
+        surface.execution = whole
     reasons = {**chosen.reasons, "gamma": found.why}
     return replace(chosen, gamma=found.gamma, reasons=reasons), found
 
@@ -162,7 +169,7 @@ def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> C
         if _on_plateau(before, kept):
             stopped = "the LLC no longer depends on it"
             break
-        if surface.execution.late(SHARE_OF_TIME):
+        if surface.execution.late(SHARE_TO_BEGIN / SHARE_OF_PILOTS):
             stopped = "there was no time to go further"
             break
         gamma /= 10
@@ -208,7 +215,9 @@ def pilot_at(
     rise = m.llc / posterior.n_beta
     why_not = ""
     if not samples.reached or abs(m.virial - 1) > 0.1 or m.rhat > 1.1:
-        why_not = f"the chains had not settled within {short.budget} gradients"
+        late = surface.execution.late()
+        within = "in the time there was" if late else f"within {short.budget} gradients"
+        why_not = f"the chains had not settled {within}"
     elif falls_with_n_beta(m.llc, m.slope_n_beta, m.slope_n_beta_se, samples.heat):
         why_not = "w* was no minimum on the chains' scale"
     elif surface.local_rise is not None and rise > surface.local_rise:

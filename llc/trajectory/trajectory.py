@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ COLUMNS = (
     "slope_gamma", "slope_gamma_se", "slope_n_beta", "slope_n_beta_se",
     "baseline", "sampled_loss",
 )  # fmt: skip
+FIELDS = {f.name: f.type for f in fields(Estimate)}
+NUMBERS = {name for name, kind in FIELDS.items() if kind in (float, int, float | None, int | None)}
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,22 @@ class Trajectory:
         return self.column("mcse")
 
     def column(self, name: str) -> Array:
-        """Return a field of the estimates, or of the checkpoints' metadata; nan where absent."""
-        values = [
-            getattr(p.estimate, name, None) if name in COLUMNS else p.metadata.get(name)
-            for p in self.points
-        ]
+        """Return a number of each estimate, or saved beside each checkpoint; nan where absent.
+
+        Of two by one name the saved one is meant, but for those that `to_csv` writes for every
+        estimate (``llc``, ``mcse``, ``virial`` and so on).
+
+        Raises:
+            InputError: a field of an estimate that is no number, as its verdict.
+        """
+        saved = name not in COLUMNS and any(name in p.metadata for p in self.points)
+        if not saved and name in FIELDS and name not in NUMBERS:
+            raise InputError(
+                f"{name} of an estimate is no number, so there is no column of it: take "
+                f"[point.estimate.{name} for point in trajectory.points]"
+            )
+        own = not saved and name in NUMBERS
+        values = [getattr(p.estimate, name) if own else p.metadata.get(name) for p in self.points]
         return np.array([math.nan if value is None else value for value in values], dtype=float)
 
     @property
