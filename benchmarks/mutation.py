@@ -41,16 +41,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("llc/sampling", "llc/estimation")
 SAMPLING = "tests/sampling/"
 ESTIMATION = "tests/estimation/"
+FOUND = ESTIMATION + "test_found_by_mutants.py"
 KERNEL_TESTS = (
     SAMPLING + "test_conformance.py", SAMPLING + "test_kernels.py",
     SAMPLING + "test_broken_kernels.py", SAMPLING + "test_stationary_laws.py",
-    SAMPLING + "test_integrator_order.py", ESTIMATION + "test_gradient_shift.py",
+    SAMPLING + "test_integrator_order.py", ESTIMATION + "test_gradient_shift.py", FOUND,
 )  # fmt: skip
 CONTROLS = ESTIMATION + "test_controls.py"
-LINEAR = (CONTROLS, ESTIMATION + "test_curvature.py", ESTIMATION + "test_error_budget.py")
+LARGE = "tests/test_large_models.py"
 SELECTED = {
     "llc/sampling/kernels/devinterp_sgmcmc.py": (
-        (SAMPLING + "test_conformance.py", SAMPLING + "test_devinterp_parity.py"), "devinterp",
+        (SAMPLING + "test_conformance.py", SAMPLING + "test_devinterp_parity.py", FOUND),
+        "devinterp",
     ),
     "llc/sampling/kernels/hmc.py": (KERNEL_TESTS, "hmc"),
     "llc/sampling/kernels/kinetic.py": (KERNEL_TESTS, "kinetic"),
@@ -62,23 +64,31 @@ SELECTED = {
     "llc/sampling/kernels/sgnht.py": (KERNEL_TESTS, "sgnht or thermostat"),
     "llc/estimation/verdict.py": ((CONTROLS, ESTIMATION + "test_verdicts.py"), ""),
     "llc/estimation/estimators.py": (
-        (CONTROLS, ESTIMATION + "test_exact_values.py", ESTIMATION + "test_error_budget.py"), "",
+        (
+            FOUND, CONTROLS, ESTIMATION + "test_exact_values.py",
+            ESTIMATION + "test_error_budget.py",
+        ),
+        "",
     ),
     "llc/estimation/errors.py": (
         (ESTIMATION + "test_error_budget.py", CONTROLS, ESTIMATION + "test_verdicts.py"), "",
     ),
     "llc/estimation/assembly.py": (
         (
-            ESTIMATION + "test_gradient_shift.py", ESTIMATION + "test_tensor_virials.py", CONTROLS,
-            ESTIMATION + "test_verdicts.py",
+            ESTIMATION + "test_gradient_shift.py", FOUND, ESTIMATION + "test_tensor_virials.py",
+            CONTROLS, ESTIMATION + "test_verdicts.py",
         ),
         "",
     ),
-    "llc/estimation/datatree.py": (("tests/interop/test_arviz.py",), ""),
-    "llc/estimation/estimate.py": ((CONTROLS, "tests/test_trajectory.py"), ""),
+    "llc/estimation/datatree.py": ((FOUND, "tests/interop/test_arviz.py"), ""),
+    "llc/estimation/estimate.py": ((FOUND, CONTROLS, "tests/test_trajectory.py"), ""),
     **{
-        f"llc/estimation/{name}.py": (LINEAR[1:2], "")
+        f"llc/estimation/{name}.py": ((FOUND, ESTIMATION + "test_curvature.py"), "")
         for name in ("curvature", "precise", "products", "ranks", "sketch", "spectrum")
+    },
+    **{
+        f"llc/sampling/{name}.py": ((LARGE,), "")
+        for name in ("audit", "blocks")
     },
 }  # fmt: skip
 """The tests of a file, the quick ones first, and what pytest's -k takes of them."""

@@ -4,6 +4,8 @@ Small models stand in for large ones, by limits set low; every number is held ag
 small models go.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ from llc.execution import Execution
 from llc.losses import CROSS_ENTROPY
 from llc.params import NoiseStreams
 from llc.posterior import Posterior
-from llc.sampling import blocks
+from llc.sampling import audit, blocks
 from llc.sampling.chains import Streams
 from llc.sampling.kernel import Tuning
 from llc.sampling.schemes import scheme_for
@@ -148,6 +150,32 @@ def test_a_step_that_is_chosen_is_chosen_as_for_small_models(large):
     expected = llc.estimate(task(), **given)
     assert found.settings.step_size == expected.settings.step_size
     assert found.trace == pytest.approx(expected.trace, rel=1e-2, abs=1e-3)
+
+
+def test_one_chain_after_another_reads_curvature_and_gradient_noise(large):
+    """Against the gradients it saw, and against the largest eigenvalue of a known Hessian."""
+    x = torch.randn(40, 30, generator=torch.Generator().manual_seed(0))
+    net = nn.Linear(30, 1, bias=False)
+    surface = planned(llc.Task(net, (x, torch.zeros(40, 1)), "mse"))
+    posterior, seen = Posterior(surface, 30.0, 5.0), []
+
+    def lend(place, row):
+        found = posterior.lend(place, row)
+        seen.append(found.gradient[0].clone())
+        return found
+
+    watched = SimpleNamespace(
+        surface=surface, gamma=5.0, n_beta=30.0, dimension=posterior.dimension, lend=lend
+    )
+    iteration = audit._Iteration(watched, 0)
+    start = 0.1 * torch.ones_like(surface.centre)
+    squares = iteration.run(start, list(torch.arange(40).split(8)))
+    gradients = torch.stack(seen[::2])
+    assert squares == pytest.approx(float((gradients - gradients.mean(0)).square().sum()), rel=1e-4)
+    torch.testing.assert_close(iteration.mean, gradients.mean(0))
+    iteration.run(start, [None] * 100)
+    largest = 30.0 * 2 * torch.linalg.eigvalsh(x.T @ x / 40)[-1] + 5.0
+    assert iteration.largest == pytest.approx(float(largest), rel=0.02)
 
 
 @pytest.mark.parametrize("size", [17, 64, 64 + 15, 64 + 16, 2309])
