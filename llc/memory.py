@@ -14,7 +14,8 @@ import torch
 from llc.data import take
 from llc.execution import Execution, in_words
 from llc.footprint import kept_bytes
-from llc.objective import PROBE, Objective
+from llc.objective import Objective
+from llc.soundness import PROBE
 
 __all__ = ["chain_bytes", "in_parts", "plan"]
 

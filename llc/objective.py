@@ -1,10 +1,7 @@
-"""A task's loss as a function of one flat weight vector, on private copies of model and data.
-
-What a user can get wrong about a model or loss is found here, before any sampling.
-"""
+"""A task's loss as a function of one flat vector of weights, on private copies."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -13,19 +10,28 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from llc import losses, onednn
-from llc.data import number_of_examples, padded, repeated, take, unsuited
+from llc.data import number_of_examples, padded, repeated, take
 from llc.errors import InputError
 from llc.footprint import kept_bytes
 from llc.params import Layout, PartialLayout
 from llc.parts import restrict
 from llc.private import private_copy
 from llc.reweighted import Reweighted
+from llc.soundness import (
+    PROBE,
+    check_finite,
+    check_kind,
+    check_repeatable,
+    couples_examples,
+    finite,
+    refuse_sums,
+    usable,
+)  # fmt: skip
 from llc.task import Task
 
 __all__ = ["Baseline", "Objective", "one_attention_path"]
 
 CHUNK = 4096
-PROBE = 8
 # What a pass over a chunk of the data may keep; the same on every machine, since the cut decides
 # how losses are rounded.
 MOST_KEPT = 2**31
@@ -97,9 +103,9 @@ class Objective:
                 f"{type(model).__name__} has no parameter that needs a gradient: nothing to "
                 "sample; set requires_grad=True on the parameters whose LLC you want"
             )
-        _check_kind(model, trainable)
+        check_kind(model, trainable)
         masks = {} if only is None else restrict(model, task.symmetries, only)
-        self.device = _usable(device or next(iter(trainable.values())).device)
+        self.device = usable(device or next(iter(trainable.values())).device)
         model.to(self.device)
         self.autocast = autocast
         self.data: Any = None
@@ -114,7 +120,7 @@ class Objective:
         self._at = Reweighted(self.module)
         named = self.module.named_parameters()
         params = {k: p.detach() for k, p in named if p.requires_grad}
-        _check_finite(params)
+        check_finite(params)
         partial = any(mask is not None for mask in masks.values())
         masks = {f"model.{name}": mask for name, mask in masks.items()}
         self.layout = PartialLayout.of(params, masks) if partial else Layout.of(params)
@@ -127,7 +133,9 @@ class Objective:
             self._share_centre()
         self.chunk = CHUNK
         self._anew = False
-        self._check_twice()
+        if self.size is not None:
+            self.chunk = self._manageable(self.size)
+        check_repeatable(self, PROBE if self.is_large else CHUNK)
         self.task_chance = self._chance()
         if behavioural:
             self._use_own_outputs()
@@ -196,48 +204,12 @@ class Objective:
                 found.append((padded(inputs), "tokens are one and the same at sequences' ends"))
         return max(found)
 
-    @torch.no_grad()
-    def _check_twice(self) -> None:
-        """Two passes at w* over the same examples must agree."""
-        batch = None
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            try:
-                if self.size is not None:
-                    self.chunk = self._manageable(self.size)
-                    count = min(self.size, self.chunk, PROBE if self.is_large else CHUNK)
-                    batch = take(self.data, slice(0, count))
-                first = self.values(self.centre, batch)
-                second = self.values(self.centre, batch)
-            except InputError:
-                raise
-            except Exception as error:
-                why = "check that the data are what the model expects"
-                if batch is not None:
-                    why = unsuited(batch, next(iter(self.module.parameters())).dtype) or why
-                raise InputError(
-                    f"the model or its loss failed on a batch of the data: {type(error).__name__}: "
-                    f"{' '.join(str(error).split())[:200]}; {why}"
-                ) from error
-        if not isinstance(first, Tensor) or not first.is_floating_point():
-            kind = f"{first.dtype} tensor" if isinstance(first, Tensor) else type(first).__name__
-            raise InputError(
-                f"the loss returned a {kind}, expected a floating-point tensor: its mean () or "
-                "one value per example"
-            )
-        if not torch.allclose(first, second, rtol=1e-4, atol=1e-6, equal_nan=True):
-            change = (first - second).abs().max().item()
-            raise InputError(
-                f"the loss at the same weights and examples changed by {change:.3g} between two "
-                "passes: take out dropout that stays on in eval mode, batch norm that keeps "
-                "updating, shuffling augmentation, or whatever else draws random numbers"
-            )
-
     def held(self) -> list[Tensor]:
         """Return what is in memory whatever is computed: buffers, weights at w*, data."""
         leaves = [x for x in tree_leaves(self.data) if isinstance(x, Tensor)]
         return [*self.module.buffers(), *self.module.parameters(), *leaves]
 
+    @torch.no_grad()
     def _manageable(self, size: int) -> int:
         """How many examples a pass takes at a time: fewer where each of them needs much memory."""
         if size < 4:
@@ -303,7 +275,7 @@ class Objective:
                 raise InputError(
                     f"potential returned shape {tuple(value.shape)}, expected a scalar ()"
                 )
-            return Baseline(_finite(value.item()), None, value.dtype)
+            return Baseline(finite(value.item()), None, value.dtype)
         parts, counts = [], []
         for start in range(0, self.size, self.chunk):
             batch = take(self.data, slice(start, min(start + self.chunk, self.size)))
@@ -316,50 +288,13 @@ class Objective:
                     f"({counts[-1]},)"
                 )
         dtype = parts[0].dtype
-        self._refuse_sums()
+        refuse_sums(self)
         if parts[0].ndim == 1:
             table = torch.cat(parts)
-            mean = _finite(table.double().mean().item())
-            return Baseline(mean, None if self._couples_examples(table) else table, dtype)
+            mean = finite(table.double().mean().item())
+            return Baseline(mean, None if couples_examples(self, table) else table, dtype)
         weighted = [part.item() * count for part, count in zip(parts, counts, strict=True)]
-        return Baseline(_finite(math.fsum(weighted) / self.size), None, dtype)
-
-    def _couples_examples(self, table: Tensor) -> bool:
-        """Whether an example's loss depends on its company, as with batch norm's own statistics.
-
-        A table of losses is no baseline then: each batch has to be evaluated at w* as well.
-        """
-        count = min(len(table), PROBE, self.chunk)
-        alone = self.values(self.centre, take(self.data, slice(0, count)))
-        return not torch.allclose(alone, table[:count], rtol=1e-3, atol=1e-5)
-
-    def _refuse_sums(self) -> None:
-        """A mean does not change when every example is given twice; a sum doubles.
-
-        Nor do the values of single examples: where they double, or halve, the loss multiplies or
-        divides them by the batch size.
-        """
-        count = min(self.size or 0, PROBE, self.chunk)
-        index = torch.arange(count, device=self.device)
-        values = self.values(self.centre, take(self.data, index))
-        again = self.values(self.centre, take(self.data, torch.cat([index, index])))
-        again = again[:count] if again.ndim else again
-        once, twice = values.double().sum().item(), again.double().sum().item()
-        if not abs(once) > 1e-6:
-            return
-        factor = twice / once
-        if values.ndim and min(abs(factor - 2), abs(factor - 0.5)) < 0.01:
-            raise InputError(
-                f"the loss of an example changes {factor:.3g}-fold when {count} examples are given "
-                "twice over, expected one value per example whatever its batch: neither multiply "
-                "nor divide by the batch size"
-            )
-        if abs(factor - 2) < 0.01:
-            raise InputError(
-                f"the loss adds up over the batch ({once:.4g} for {count} examples, {twice:.4g} "
-                "for the same given twice), expected a mean or one value per example: divide "
-                "by the batch size"
-            )
+        return Baseline(finite(math.fsum(weighted) / self.size), None, dtype)
 
 
 @contextmanager
@@ -398,46 +333,3 @@ class _WholeLoss(nn.Module):
         inputs, targets = batch
         assert self.loss is not None
         return self.loss.function(self.model(inputs), targets)
-
-
-def _usable(device: torch.device | str) -> torch.device:
-    try:
-        device = torch.device(device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device is {str(device)!r}, which this machine does not have: give cpu, or leave it "
-            "out"
-        ) from error
-    return device
-
-
-def _check_kind(model: nn.Module, params: Mapping[str, Tensor]) -> None:
-    for name, p in params.items():
-        if isinstance(p, nn.parameter.UninitializedParameter):
-            raise InputError(
-                f"{name} of {type(model).__name__} is not initialised, as lazy modules are before "
-                "their first batch: call the model once"
-            )
-        if p.is_meta:
-            raise InputError(f"{name} is on the meta device, without values: load weights first")
-        if not p.is_floating_point():
-            raise InputError(
-                f"{name} is {p.dtype}, complex or whole, expected floating-point weights: write "
-                "complex ones as real and imaginary parts"
-            )
-
-
-def _check_finite(params: dict[str, Tensor]) -> None:
-    bad = [name.removeprefix("model.") for name, p in params.items() if not p.isfinite().all()]
-    if bad:
-        raise InputError(
-            f"{len(bad)} tensors of the weights hold nan or infinity ({bad[0]} first): training "
-            "diverged before this checkpoint; give an earlier one"
-        )
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise InputError(f"the loss at w* is {value}: check the data and the loss at these weights")
-    return value

@@ -6,7 +6,6 @@ are tabulated once, so that pairing is free; otherwise the batch is evaluated at
 """
 
 import sys
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,9 +21,9 @@ from llc.direct import NO_GRADIENT, DirectGradient, Part
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.memory import in_parts, plan
-from llc.objective import PROBE, Objective
-from llc.params import NoiseStreams
+from llc.objective import Objective
 from llc.task import Task
+from llc.vectorising import why_not_vectorised
 
 __all__ = ["Evaluation", "LossSurface"]
 
@@ -109,7 +108,10 @@ class LossSurface:
         self._single = Compiled(self._evaluate_one, mode)
         self.vectorised, self.why_not_vectorised = False, "one chain keeps a processor busy"
         if not self._objective.is_large:
-            self.vectorised, self.why_not_vectorised = self._try_vmap()
+            self.why_not_vectorised = why_not_vectorised(
+                self._evaluate_one, self._evaluate_many, self._rise_of_many, self._objective
+            )
+            self.vectorised = self.why_not_vectorised is None
         self.side_by_side = sys.maxsize if self.vectorised else 1
         self.part: int | None = None
         self._direct: DirectGradient | None = None
@@ -365,47 +367,6 @@ class LossSurface:
             found.append(rises.detach())
         rises = torch.cat(found)
         return rises.mean(), _noise_of(rises, row is None), total / len(rises)
-
-    def _try_vmap(self) -> tuple[bool, str | None]:
-        """Compare two chains under vmap with the plain loop on a small batch; record why not."""
-        index = None
-        if self.size is not None:
-            index = torch.arange(
-                min(self.size, PROBE, self._objective.chunk), device=self.device
-            ).expand(2, -1)
-        # Off the centre, where a behavioural loss has a gradient, and apart from each other.
-        noise = NoiseStreams(0, "vmap", 2, self.device)
-        delta = 0.01 * noise.normal(self.layout.total, self.layout.dtype)
-        rows = [None, None] if index is None else list(index)
-        plain = Evaluation(
-            *map(torch.stack, zip(*map(self._evaluate_one, delta, rows), strict=True))
-        )
-        try:
-            with warnings.catch_warnings():
-                # Where an operation has no batching rule torch warns and loops by itself, at
-                # the price of the plain loop and more memory.
-                warnings.filterwarnings("error", message="There is a performance drop")
-                stacked = Evaluation(*self._evaluate_many(delta, index))
-                rise = self._rise_of_many(delta, index)
-        except Exception as error:  # whatever a model raises, the loop serves
-            return False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        # Half precision rounds differently in batches; chains mixed up would differ by far more.
-        loose = 0.05 if self._objective.is_half else 1e-3
-        # A rise is a difference of losses, and rounds as they do.
-        scale = abs(self.baseline)
-        pairs = [
-            (stacked.gradient, plain.gradient, 0.0),
-            (stacked.rise, plain.rise, scale),
-            (rise, plain.rise, scale),
-        ]
-        for got, expected, size in pairs:
-            # A loss may turn nan or infinite this far from w*: so it has to on both ways.
-            known = expected[expected.isfinite()].abs()
-            largest = known.max().item() if known.numel() else 0.0
-            tolerance = loose * max(largest, size) + 1e-6
-            if not torch.allclose(got, expected, rtol=loose, atol=tolerance, equal_nan=True):
-                return False, "values under vmap differ from those of the plain loop"
-        return True, None
 
 
 def _each(index: Tensor | None) -> int | None:

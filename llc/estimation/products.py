@@ -16,9 +16,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from llc.data import take
 from llc.errors import InputError
 from llc.memory import chain_bytes
-from llc.objective import PROBE, Objective
+from llc.objective import Objective
 from llc.params import NoiseStreams
 from llc.reweighted import Reweighted
+from llc.soundness import PROBE
 
 __all__ = ["MATRICES", "Products", "output_factors"]
 

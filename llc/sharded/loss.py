@@ -10,9 +10,10 @@ from torch.utils._pytree import tree_map
 from llc import losses
 from llc.data import number_of_examples, repeated, take
 from llc.errors import InputError
-from llc.objective import PROBE, one_attention_path
+from llc.objective import one_attention_path
 from llc.sampling.kernel import StepInfo
 from llc.sharded.shards import Shards
+from llc.soundness import PROBE
 from llc.surface import Evaluation
 from llc.task import Task
 
