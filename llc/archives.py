@@ -5,6 +5,7 @@ entries that overlap, or by a header that announces an array which is not there.
 """
 
 import io
+import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +20,9 @@ MOST_RATIO = 200
 UNREADABLE = (
     OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, MemoryError,
     ArithmeticError, RecursionError, SyntaxError, NotImplementedError, RuntimeError,
-    zipfile.BadZipFile,
+    tokenize.TokenError, Warning, zipfile.BadZipFile,
 )  # fmt: skip
-"""What reading a broken file may raise, by whichever library reads it."""
+"""What reading a broken file may raise, by whichever library reads it; warnings under -W error."""
 
 
 def check_archive(archive: zipfile.ZipFile, size: int, *, compressed: bool) -> None:

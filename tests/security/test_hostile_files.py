@@ -334,6 +334,8 @@ HEADERS = {
     "deep": "(" * 3000 + ")" * 3000,
     "no dictionary": "[1, 2]",
     "bytes": "{'descr': '<i8', 'fortran_order': False, 'shape': ('a',), }",
+    "unfinished": "{'descr': '<i8', 'fortran_order': False, 'shape': (1L,",
+    "an alias of old": "{'descr': '|a9999', 'fortran_order': False, 'shape': (2,), }",
 }
 
 
