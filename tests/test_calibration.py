@@ -33,6 +33,16 @@ def test_n_beta_counts_examples_not_batches(line):
     assert settings.reasons["n_beta"] == "n/ln n, n = 400"
 
 
+def test_a_model_with_its_data_will_do_for_a_task(line):
+    model, data, loss = line.model, line.data, line.loss
+    assert llc.calibrate(model, data, loss, gamma=1.0) == llc.calibrate(line, gamma=1.0)
+    half = llc.Settings(gamma=1.0, precision=0.1)
+    found = llc.calibrate(model, data, batch_loss=lambda m, b: ((m(b[0]) - b[1]) ** 2)[:, 0],
+                          settings=half, precision=0.2)  # fmt: skip
+    assert (found.gamma, found.precision) == (1.0, 0.2)
+    assert "drop data" in refusal(lambda: llc.calibrate(line, data, gamma=1.0))
+
+
 def test_gamma_goes_down_to_the_plateau_of_a_regular_model(line):
     found = llc.estimate(line)
     # Three parameters: 3/2, less the prior's share, which a plateau keeps below 3 % an e-fold.

@@ -69,7 +69,7 @@ def test_a_preset_samples_what_it_says():
     found = estimate_task(task, llc.Settings.preset("rllc"))
     assert (found.settings.step_size, found.settings.gamma) == (1e-3, 200)
     assert found.trace.shape == (4, 200)
-    message = refusal(lambda: llc.calibrate(task, llc.Settings.preset("icl")))
+    message = refusal(lambda: llc.calibrate(task, settings=llc.Settings.preset("icl")))
     assert "1024" in message
     assert "40" in message
 

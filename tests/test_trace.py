@@ -325,8 +325,8 @@ def test_stacked_and_frozen(tmp_path):
         assert "checkpoints" in frozen.settings.reasons[name]
     # The safest of the pilots: none chose a smaller step at that gamma.
     pilots = [
-        llc.calibrate(task().at(run()[k][1]), frozen.settings, freeze=True, step_size=None,
-                      burn_in=None, draws=None).step_size
+        llc.calibrate(task().at(run()[k][1]), settings=frozen.settings, freeze=True,
+                      step_size=None, burn_in=None, draws=None).step_size
         for k in (0, 2, 3)
     ]  # fmt: skip
     assert frozen.settings.step_size == pytest.approx(min(pilots), rel=1e-5)

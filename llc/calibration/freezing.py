@@ -4,8 +4,11 @@ Left open they are settled while sampling, checkpoint by checkpoint; frozen they
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+from torch import Tensor, nn
 
 from llc.calibration.choices import (
     Pilot,
@@ -37,9 +40,17 @@ REHEARSALS = 4
 
 
 def calibrate(
-    task: Task, settings: Settings | None = None, *, freeze: bool = False, **given: Any
+    model: nn.Module | Task,
+    data: Any = None,
+    loss: str | Callable[[Any, Any], Tensor] | None = None,
+    *,
+    batch_loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    potential: Callable[[nn.Module], Tensor] | None = None,
+    settings: Settings | None = None,
+    freeze: bool = False,
+    **given: Any,
 ) -> Settings:
-    """Choose nβ, γ and batch size for a task, each with its reason; or everything.
+    """Choose nβ, γ and batch size for a model, each with its reason; or everything.
 
     With ``freeze`` a pilot at the chosen γ also settles step size, burn-in and draws. Let it end
     with m draws a chain, Monte-Carlo standard error s and size a, the larger of ``|λ̂|`` and half
@@ -49,12 +60,16 @@ def calibrate(
     Friction is no setting: each run chooses its own.
 
     Args:
-        task: model at w*, data, loss.
+        model: an ``nn.Module`` at w*, or a `Task`, which brings its own data and loss.
+        data: as in `llc.estimate`, like the next three.
+        loss: of (outputs, targets).
+        batch_loss: instead, of (model, batch).
+        potential: instead, of the model alone.
         settings: choices already made; None in them means to be chosen here.
         freeze: settle ``step_size``, ``burn_in`` and ``draws`` too, so that every checkpoint of a
             trajectory is sampled alike. Where a frozen step is too large for a checkpoint, that
             checkpoint's verdict says so.
-        **given: single settings, instead of ``settings``.
+        **given: single settings by name; they win over those in ``settings``.
 
     Returns:
         Settings to reuse, frozen, across the checkpoints of a trajectory; ``str`` of them tells
@@ -64,7 +79,8 @@ def calibrate(
         InputError: a potential without ``n_beta``, a batch larger than the data, a pilot whose
             chains all left for infinity, or whatever else makes the task unusable.
     """
-    chosen = replace(settings or Settings(), **given)
+    task = Task.of(model, data, loss, batch_loss, potential)
+    chosen = replace(Settings() if settings is None else settings, **given)
     return (freeze_task if freeze else resolve_task)(task, chosen).settings
 
 
