@@ -39,6 +39,8 @@ are called fail: chains are far from equilibrium after 10,000 gradients (virial 
 looked at). With 413,360 gradients the first network of 1K, reduced, is at -5.0 %, the second at
 +2.5 %, still short of equilibrium.
 
+    --size 10K --teacher exact --count 11 (2026-11-29): C over rank(J)/2, r(inputs + outputs - r)/2,
+    is .99 to 1.41, median 1.09; C over λ .42 to 1.05.
     --size 100K --count 2: +7.2% (λ 2,004.5, 55,696 gradients, 1,372 s), +0.4% (λ 4,859, 1,573 s)
     --size 1M --first 11 (the cheapest of seeds 0-11) --count 1 --budget 10000: +14.6%
     (λ 79,550, C 91,150 ± 2,995, 1,407 s)
