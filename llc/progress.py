@@ -6,22 +6,27 @@ from types import TracebackType
 
 __all__ = ["Bar", "Log"]
 
+FIRST = 30.0
+"""Seconds until a log's first line; each wait is twice the one before."""
 EVERY = 300.0
-"""Seconds between two lines in a log."""
+"""Seconds between two lines in a log, at most."""
 
 
 class Log:
-    """A line on standard error every five minutes where that is no terminal: a log shows life."""
+    """A line on standard error now and then where that is no terminal: a log shows life.
+
+    The first after half a minute, then at waits that double up to five minutes.
+    """
 
     def __init__(self, name: str, *, shown: bool = True) -> None:
         self._name = name
         self._shown = shown and not sys.stderr.isatty()
-        self._last = time.monotonic()
+        self._last, self._wait = time.monotonic(), FIRST
 
     def __call__(self, what: str) -> None:
         """Say what is being done, if it is time to."""
-        if self._shown and time.monotonic() - self._last >= EVERY:
-            self._last = time.monotonic()
+        if self._shown and time.monotonic() - self._last >= self._wait:
+            self._last, self._wait = time.monotonic(), min(2 * self._wait, EVERY)
             sys.stderr.write(f"{self._name}: {what}\n")
             sys.stderr.flush()
 

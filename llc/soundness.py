@@ -124,7 +124,8 @@ def check_repeatable(losses: Losses, most: int) -> None:
         except Exception as error:
             why = "check that the data are what the model expects"
             if batch is not None:
-                why = unsuited(batch, next(iter(losses.module.parameters())).dtype) or why
+                kind = next(iter(losses.module.parameters())).dtype
+                why = unsuited(batch, kind, str(error)) or why
             raise InputError(
                 f"the model or its loss failed on a batch of the data: {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}; {why}"

@@ -53,6 +53,9 @@ class Task:
     symmetries: Sequence[Symmetry] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, type) and issubclass(self.model, nn.Module):
+            name = self.model.__name__
+            raise InputError(f"model is the class {name}, expected an instance: write {name}(...)")
         if not isinstance(self.model, nn.Module):
             raise InputError(
                 f"model is a {type(self.model).__name__}, expected an nn.Module with the weights w*"

@@ -272,3 +272,12 @@ def test_what_is_refused_is_not_what_is_usual():
     assert estimate(data=real_valued(), loss="mse", draws=20, burn_in=0).dimension == 8
     assert estimate(data=real_valued(), loss=nn.MSELoss(), behavioural=True, draws=20).llc > 0
     assert estimate(data=None, potential=squares, n_beta=50.0, draws=20).chance is None
+
+
+def test_what_is_nearly_right_is_told_what_to_write():
+    inputs = DATA[0]
+    message = refusal(lambda: estimate(data=(inputs, torch.zeros(len(inputs)).double())))
+    assert "float64 of shape (40,)" in message
+    assert message.endswith("give targets.long()")
+    message = refusal(lambda: llc.estimate(nn.Linear, DATA, "cross_entropy"))
+    assert message == "model is the class Linear, expected an instance: write Linear(...)"

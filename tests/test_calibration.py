@@ -171,3 +171,21 @@ def test_a_trajectory_shares_frozen_settings_and_says_where_they_do_not_fit():
     assert (strained.status, strained.reasons) == ("warn", (llc.Reason.STEP_TOO_LARGE,))
     assert broken.status == "fail"
     assert broken.reasons[0] in (llc.Reason.ALL_DIVERGED, llc.Reason.STEP_TOO_LARGE)
+
+
+def test_the_choice_of_gamma_keeps_to_half_of_a_budget(line, monkeypatch):
+    from llc.calibration import choices
+
+    free = llc.calibrate(line)
+    spent, pilot_at = [], choices.pilot_at
+
+    def counted(*given, **named):
+        spent.append(pilot_at(*given, **named))
+        return spent[-1]
+
+    monkeypatch.setattr(choices, "pilot_at", counted)
+    short = llc.calibrate(line, budget=2000)
+    assert sum(pilot.evaluations for pilot in spent[:-1]) <= 1000
+    assert sum(pilot.evaluations for pilot in spent) <= 2000 + 200  # a block too many
+    assert short.gamma > free.gamma
+    assert "the budget allowed no further one" in short.reasons["gamma"]

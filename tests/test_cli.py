@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from tiny import linear, rlct
+from tiny import complaints, linear, rlct
 
 import llc
 from llc.cli.main import main
@@ -94,7 +94,7 @@ def test_from_a_plain_training_script_to_an_estimate(folder):
         "estimate", "step_300.pt", "--task", "my_task.py:task", "--json", "--gamma", 1,
         "--precision", 0.1, "--seed", 3, cwd=folder,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, complaints(done.stderr)) == (0, [])
     record = json.loads(done.stdout)
     assert record["checkpoint"] == "step_300.pt"
     # Two of the eight directions leave the softmax as it is; the prior holds them, at no loss.
@@ -397,3 +397,26 @@ def test_help_comes_at_once():
         assert rlct("--help").returncode == 0
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 1
+
+
+def test_what_is_left_out_is_named_without_its_help_text(folder, capsys):
+    for given, needed in (
+        (["estimate", "step_1.pt"], "rlct estimate needs --task TASK, such as"),
+        (["estimate"], "rlct estimate needs CKPT and --task TASK, such as"),
+        (["trace", "x", "--task", "my_task.py:task"], "rlct trace needs --out RUN; see"),
+        (["mix"], "rlct mix needs CKPT_A CKPT_B and --task TASK and --out RUN, such as"),
+    ):
+        assert needed in one_line(main(given), *capsys.readouterr())
+
+
+def test_a_folder_of_checkpoints_and_half_a_checkpoint(folder, capsys):
+    whole = (folder / "step_1.pt").read_bytes()
+    (folder / "half.pt").write_bytes(whole[: len(whole) // 2])
+    (folder / "many").mkdir()
+    (folder / "many" / "step_1.pt").write_bytes(whole)
+    for given, said in (("half.pt", "cut short"), ("many", "a folder of 1 checkpoint, expected")):
+        code = main(["estimate", given, "--task", "my_task.py:task"])
+        assert said in one_line(code, *capsys.readouterr())
+    code = main(["trace", "nowhere", "--task", "my_task.py:task", "--out", "new"])
+    assert "nowhere does not exist" in one_line(code, *capsys.readouterr())
+    assert not (folder / "new").exists()

@@ -59,3 +59,27 @@ def test_figure_of_a_single_checkpoint_and_of_one_that_was_not_measured():
     lost = trace(run(1), step_size=1e6)
     assert math.isnan(lost.llc[0])
     llc.plot.trajectory(lost).draw_without_rendering()
+
+
+def test_doubtful_points_are_seen_in_the_figure_and_counted_in_its_caption():
+    doubtful = trace(gamma=1e4, draws=400)  # so local that the prior gives most of the number
+    status = [point.estimate.verdict.status for point in doubtful.points]
+    assert set(status) == {"warn"}
+    ax = Figure().subplots()
+    llc.plot.trajectory(doubtful, ax)
+    (hollow,) = [line for line in ax.lines if line.get_label() == "verdict: warn"]
+    assert list(hollow.get_xdata()) == [10, 20, 30, 40]
+    assert "4 warn (hollow), 0 fail" in llc.plot.trajectory(doubtful).get_label()
+
+
+def test_few_steps_are_written_as_whole_numbers():
+    figure = llc.plot.trajectory(trace([(k, run()[0][1]) for k in (0, 1, 3, 30)]))
+    figure.draw_without_rendering()
+    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == [
+        "0",
+        "1",
+        "2",
+        "5",
+        "10",
+        "20",
+    ]

@@ -43,7 +43,7 @@ def test_a_limit_that_is_not_reached_changes_nothing():
 
 
 def test_the_choice_of_gamma_leaves_time_to_sample(monkeypatch):
-    monkeypatch.setattr(Execution, "late", lambda _self, share=1.0: share < 0.7)
+    monkeypatch.setattr(Execution, "late", lambda _self, share=1.0: 0.5 < share < 0.7)
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
     model = torch.nn.Linear(3, 1)
     with torch.no_grad():
@@ -111,3 +111,12 @@ def test_a_narrow_interval_is_not_called_wide_when_the_budget_ends():
     sentence = e.verdict.sentences[e.verdict.reasons.index(llc.Reason.CUT_SHORT)]
     assert f"ended at {e.settings.draws:,} draws a chain" in sentence
     assert "narrow enough" in sentence
+
+
+def test_a_limit_ends_a_block_of_slow_steps(monkeypatch):
+    """Each step takes long: neither burn-in nor draws go on to the end of their block."""
+    monkeypatch.setattr(Execution, "late", lambda _self, _share=1.0: True)
+    e = llc.estimate(quadratic([1.0] * 4), n_beta=1e3, gamma=10.0)
+    assert e.settings.burn_in == 1
+    assert e.trace.shape == (4, 10)
+    assert e.verdict.status == "fail"

@@ -158,9 +158,9 @@ def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> C
     kept: Pilot | None = None
     spent = 0
     stopped = f"lowered {DECADES} times without a plateau"
-    for number in range(DECADES + 1):
-        report("gamma", number, None)
-        pilot = pilot_at(surface, settings, gamma)
+    for _ in range(DECADES + 1):
+        left = PILOT_BUDGET if settings.budget is None else settings.budget - spent
+        pilot = pilot_at(surface, settings, gamma, min(left, PILOT_BUDGET), _named(report, gamma))
         spent += pilot.evaluations
         if pilot.why_not:
             stopped = f"at {gamma:.3g} {pilot.why_not}"
@@ -172,11 +172,19 @@ def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> C
         if surface.execution.late(SHARE_TO_BEGIN / SHARE_OF_PILOTS):
             stopped = "there was no time to go further"
             break
+        if settings.budget is not None and spent > SHARE_OF_PILOTS * settings.budget:
+            stopped = "the budget allowed no further one"
+            break
         gamma /= 10
     if kept is None:
         return Choice(gamma, f"100·D/‖w*‖², though {stopped}", spent, False, None)
     why = f"from 100·D/‖w*‖² downwards: {stopped}"
     return Choice(kept.gamma, why, spent, True, kept)
+
+
+def _named(report: Report, gamma: float) -> Report:
+    """Report what a pilot does as a part of the choice of γ."""
+    return lambda phase, done, total: report(f"trying gamma {gamma:.3g}, {phase}", done, total)
 
 
 def _on_plateau(before: Pilot | None, now: Pilot) -> bool:

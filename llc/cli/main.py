@@ -178,6 +178,12 @@ def _sentence(framed: str, arguments: list[str]) -> str:
     if unknown:
         return _unknown_flag(unknown.group(1), command, help_)
     text = text.replace("{None}|", "").replace(" (required)", "").rstrip(". ")
+    missing = re.match(r"Missing from (rlct \w+)", text)
+    # A flag or a place, then its help, whose first word has a capital.
+    needed = re.findall(r"(?:: |\. )((?:--[\w-]+ )?[A-Z_]{2,}(?: [A-Z_]{2,})*)(?= [A-Z])", text)
+    if missing and needed:
+        such = ", such as --task my_task.py:task" if "--task TASK" in needed else ""
+        return f"{missing.group(1)} needs {' and '.join(needed)}{such}; see {help_}"
     return f"{text or 'the command line cannot be read'}; see {help_}"
 
 

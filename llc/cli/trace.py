@@ -128,7 +128,12 @@ def _text(options: "Options", result: Trajectory, figures: "list[Path]") -> str:
         for reason in point.estimate.verdict.reasons:
             reasons.setdefault(reason.name, []).append(point)
     for name, where in sorted(reasons.items(), key=lambda item: -len(item[1])):
-        lines.append(f"  ! {name} at {_steps([point.step for point in where])}")
+        verdict = where[-1].estimate.verdict
+        sentence = next(
+            s for r, s in zip(verdict.reasons, verdict.sentences, strict=True) if r.name == name
+        )
+        last = "" if len(where) == 1 else " (the last)"
+        lines.append(f"  ! {name} at {_steps([point.step for point in where])}{last}: {sentence}")
     skipped = list(result.skipped.items())
     if skipped:
         lines.append(f"skipped   {len(skipped)}")
@@ -159,8 +164,9 @@ def _change(result: Trajectory, name: str, error: str) -> str:
 
 
 def _steps(steps: list[int]) -> str:
-    shown = ", ".join(str(step) for step in steps[:SHOWN])
-    more = f" and {len(steps) - SHOWN} more" if len(steps) > SHOWN else ""
+    count = len(steps) if len(steps) <= SHOWN + 1 else SHOWN
+    shown = ", ".join(str(step) for step in steps[:count])
+    more = f" and {len(steps) - count} more" if len(steps) > count else ""
     return f"step{'s' if len(steps) > 1 else ''} {shown}{more}"
 
 

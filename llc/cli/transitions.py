@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from llc.errors import InputError
+from llc.estimation.verdict import Reason
 from llc.trajectory import Trajectory
 from llc.transitions import find_transitions
 
@@ -19,8 +20,9 @@ def run(options: "Options") -> int:
         raise InputError(
             f"--resamples is {options.resamples}, expected a whole number of at least 1"
         )
+    traced = Trajectory.load(options.folder)
     found = find_transitions(
-        Trajectory.load(options.folder),
+        traced,
         resamples=options.resamples,
         seed=options.seed,
         keep_failed=options.keep_failed,
@@ -29,5 +31,16 @@ def run(options: "Options") -> int:
     if options.json:
         print(json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:
-        print(f"{found}\n\nwritten to {path}")
+        print("\n".join([str(found), *_about_the_prior(traced), "", f"written to {path}"]))
     return 0
+
+
+def _about_the_prior(run: Trajectory) -> list[str]:
+    """A curve whose points are mostly the prior's shows what the null does."""
+    mostly = [p for p in run.points if Reason.PRIOR_DOMINATED in p.estimate.verdict.reasons]
+    if not mostly:
+        return []
+    return [
+        f"  {len(mostly)} of {len(run.points)} checkpoints are mostly flatness at radius 1/√gamma "
+        f"(steps {mostly[0].step:,} to {mostly[-1].step:,}): there the curve may be the null's own"
+    ]

@@ -65,12 +65,18 @@ def _numbers(leaf: Tensor) -> Tensor:
     return torch.view_as_real(leaf).double() if leaf.is_complex() else leaf.double()
 
 
-def unsuited(data: Any, weights: torch.dtype) -> str:
-    """Say why a model with weights of a kind may not take inputs as they are; "" if unknown.
+def unsuited(data: Any, weights: torch.dtype, said: str) -> str:
+    """Say why a model with weights of a kind may not take data as they are; "" if unknown.
 
-    Not to be asked unless it failed: models may well convert what they are given.
+    Not to be asked unless it failed, and ``said`` why: models may well convert what they are given.
     """
-    inputs = tree_flatten(data)[0][0]
+    leaves = tree_flatten(data)[0]
+    inputs, targets = leaves[0], leaves[-1]
+    if len(leaves) > 1 and targets.is_floating_point() and "Long" in said:
+        return (
+            f"its targets are {str(targets.dtype).removeprefix('torch.')} of shape "
+            f"{tuple(targets.shape)}, and its loss wants class numbers: give targets.long()"
+        )
     if inputs.dtype == torch.uint8:
         return (
             f"its inputs are uint8 of shape {tuple(inputs.shape)}, as images are before they are "

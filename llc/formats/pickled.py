@@ -236,6 +236,8 @@ def _names_in(path: Path) -> Iterator[str]:
             start = file.read(1)
             if number and not start:
                 return
+            if start == b"P" and file.read(3) == b"K\x03\x04":
+                raise ValueError("it is cut short, or not whole: save or copy it again")
             if start != b"\x80":
                 raise ValueError("it starts like no pickle that torch reads")
             file.seek(-1, os.SEEK_CUR)

@@ -61,6 +61,12 @@ def read_folder(path: Path) -> Any:
         return read_shards(_index(path)[0])
     if (path / WHOLE[0]).is_file():
         return read_file(path / WHOLE[0])
+    count = sum(each.suffix in SUFFIXES for each in path.iterdir())
+    if count:
+        raise InputError(
+            f"{path.name} is a folder of {count} checkpoint{'s' if count > 1 else ''}, expected "
+            "one: name the file, or estimate every one of them by rlct trace"
+        )
     raise InputError(
         f"{path.name} is a folder without one model in it, expected model.safetensors, "
         f"model{INDEX} with its parts, or what torch.distributed.checkpoint saved: name a file "

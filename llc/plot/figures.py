@@ -34,6 +34,7 @@ COLOURS = {
     "muted": "#6E6E6E",
 }
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
+MOST_SPAN = 100
 STYLE: dict[str, Any] = {
     "font.size": 8.0,
     "axes.labelsize": 8.0,
@@ -123,7 +124,23 @@ def step_axis(ax: Any, steps: Any) -> None:
         ax.set_xscale("log")
     else:
         ax.set_xscale("symlog", linthresh=steps[steps > 0].min() if (steps > 0).any() else 1.0)
+    _whole_ticks(ax, steps)
     ax.set_xlabel("training step")
+
+
+def _whole_ticks(ax: Any, steps: Any) -> None:
+    """Write 0, 1, 2, 5, 10, … where that is few numbers, as of epochs."""
+    from matplotlib.ticker import NullLocator, StrMethodFormatter
+
+    after = steps[steps > 0]
+    if not len(after) or after.min() < 1 or after.max() > MOST_SPAN * after.min():
+        return
+    ticks = [k * 10**e for e in range(8) for k in (1, 2, 5)]
+    ticks = [t for t in ticks if after.min() <= t <= after.max()]
+    if len(ticks) > 1:
+        ax.set_xticks([*([] if len(after) == len(steps) else [0]), *ticks])
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.xaxis.set_minor_locator(NullLocator())
 
 
 def plain_ticks(axis: Any) -> None:

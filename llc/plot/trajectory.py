@@ -74,7 +74,13 @@ def _draw_llc(
         _run(ax, control, COLOURS["second"], "s", " (control)")
     _draw_exact(ax, result, exact)
     steps = result.steps
-    doubtful = np.array([p.estimate.verdict.status == "fail" for p in result.points])
+    warned = _status(result, "warn")
+    if warned.any():
+        ax.plot(
+            steps[warned], result.llc[warned], "o", mfc="white", mec=COLOURS["main"], mew=0.6, ms=3,
+            label="verdict: warn",
+        )  # fmt: skip
+    doubtful = _status(result, "fail")
     if doubtful.any():
         ax.plot(
             steps[doubtful], result.llc[doubtful], "x", color="black", ms=5,
@@ -89,6 +95,10 @@ def _draw_llc(
         _draw_transitions(ax, transitions)
     # Below the axis: over a whole run the curves cross every corner of the panel.
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+
+
+def _status(result: "Trajectory", status: str) -> Array:
+    return np.array([p.estimate.verdict.status == status for p in result.points])
 
 
 def _draw_exact(ax: Any, result: "Trajectory", exact: Mapping[float, float] | None) -> None:
@@ -228,6 +238,16 @@ def settings_line(result: "Trajectory | Refined", *, only: bool = True) -> str:
     )
 
 
+def _doubts(result: "Trajectory") -> str:
+    """How many verdicts are not ok, and what stands in most of those."""
+    reasons = [r.name for p in result.points for r in p.estimate.verdict.reasons]
+    if not reasons:
+        return ""
+    warned, failed = (int(_status(result, status).sum()) for status in ("warn", "fail"))
+    often = max(dict.fromkeys(reasons), key=reasons.count)
+    return f" Verdicts: {warned} warn (hollow), {failed} fail (crosses), most often {often}."
+
+
 def _caption(
     result: "Trajectory",
     control: "Trajectory | None",
@@ -243,6 +263,7 @@ def _caption(
         f"{result.name}{against}: local learning coefficient at {len(result.points)} checkpoints "
         f"with 90 % bands (hidden where narrower than the line), {beside}; {settings_line(result)}."
     )
+    text += _doubts(result)
     if transitions:
         text += " Shaded: where a transition lies, with 90 % probability over resampled chains."
     return text

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from llc.execution import Execution
 from llc.files import read_json, write_whole
 from llc.parts import as_strings, head_names, restrict
 from llc.private import private_copy
+from llc.progress import Bar
 from llc.refined.result import FILE, Refined
 from llc.settings import Settings
 from llc.task import Task
@@ -81,7 +83,8 @@ def refine(
     if out is not None:
         shared = _recorded(Path(out), chosen, wanted)
     if shared is None:
-        shared = settle(built, items, wanted, False, execution)
+        with Bar(built.label) if progress is True else nullcontext() as report:
+            shared = settle(built, items, wanted, False, execution, report)
         if out is not None:
             _record(Path(out), built.label, chosen, folders, wanted, shared)
     # What follows each part's own curvature stays open; what is shared is not.

@@ -23,6 +23,9 @@ __all__ = ["Draws", "Recorder", "Report", "Stepper", "Streams", "advance"]
 Report = Callable[[str, int, int | None], None]
 """Called with the phase, the steps done in it and, where known, how many there will be."""
 
+LEAST_DRAWS = 10
+"""Where time is up: fewer have no error bar."""
+
 
 class Draws(NamedTuple):
     """What every step of every chain reported, each of shape ``(chains, draws)``.
@@ -194,10 +197,21 @@ class Recorder:
         return Draws(*columns)
 
 
-def advance(kernel: Kernel, state: Any, streams: Streams, steps: int) -> tuple[Any, Draws]:
-    """Take steps of a kernel; the host waits for the device once, at the end."""
+def advance(
+    kernel: Kernel,
+    state: Any,
+    streams: Streams,
+    steps: int,
+    over: Callable[[], bool] | None = None,
+) -> tuple[Any, Draws]:
+    """Take steps of a kernel; the host waits for the device once, at the end.
+
+    Fewer of them, but ten at least, once ``over`` says that time is up.
+    """
     recorder = Recorder(steps)
-    for _ in range(steps):
+    for number in range(steps):
+        if over is not None and number >= LEAST_DRAWS and over():
+            break
         state, info = kernel.step(state, streams.batch(), streams.step_noise(kernel))
         recorder.add(info)
     give_back()

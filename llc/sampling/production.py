@@ -1,5 +1,6 @@
 """Draws for the estimate: a frozen step, watched; until a number, a precision, or the budget."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from llc.diagnostics import diverged, ess, mcse_when_stopped, rhat
@@ -74,11 +75,11 @@ class _Watched:
         self.discarded.append(draws.window(0, count))
         self.balance.forget(count)
 
-    def take(self, steps: int) -> None:
+    def take(self, steps: int, over: Callable[[], bool] | None = None) -> None:
         """Draw, then look at divergence and curvature."""
-        self.warm.state, part = advance(self.kernel, self.warm.state, self.streams, steps)
+        self.warm.state, part = advance(self.kernel, self.warm.state, self.streams, steps, over)
         self.parts.append(part)
-        self.evaluations += steps * self.chains * self.kernel.gradients * self.posterior.cost
+        self.evaluations += part.length * self.chains * self.kernel.gradients * self.posterior.cost
         probe = self.warm.curvature
         if probe is None:
             return
@@ -141,7 +142,7 @@ def _until(line: _Watched, most: int, precision: float, report: Report) -> bool:
         late = line.posterior.surface.execution.late()
         if line.parts and (left <= 0 or late):
             break
-        line.take(max(1, min(CHUNK, left)))
+        line.take(max(1, min(CHUNK, left)), line.posterior.surface.execution.late)
         report("draws", line.length, None)
         if not line.parts:
             check = first

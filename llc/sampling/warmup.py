@@ -106,8 +106,10 @@ def warm_up(
         for _ in range(length):
             recorder.add(walk.step(taken))
             taken += 1
+            total += 1
             elapsed += 1 / scheme.relaxation(walk.tuning)
-        total += length
+            if steps is None and posterior.surface.execution.late(0.5):
+                break
         blocks.append(recorder.draws())
         walk.heed(float(blocks[-1].acceptance.mean()))
         report("burn-in", taken, steps)

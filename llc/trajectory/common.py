@@ -8,6 +8,7 @@ from typing import Any
 from llc.calibration import Resolved, fill, freeze_task, resolve_task
 from llc.errors import InputError
 from llc.execution import Execution
+from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.sources import Item
@@ -17,7 +18,7 @@ __all__ = ["FROZEN", "PILOTS", "is_open", "picks", "settle"]
 PILOTS = 3
 FROZEN = ("step_size", "burn_in", "draws")
 BUDGET = 100_000
-Choose = Callable[[Task, Settings, Execution | None], Resolved]
+Choose = Callable[[Task, Settings, Execution | None, Report | None], Resolved]
 
 
 def is_open(settings: Settings, freeze: bool) -> bool:
@@ -37,6 +38,7 @@ def settle(
     wanted: Settings,
     freeze: bool,
     execution: Execution | None,
+    report: Report | None = None,
 ) -> Settings:
     """Choose what is open at the first, the middle and the last checkpoint; keep the safest.
 
@@ -51,6 +53,7 @@ def settle(
         wanted: choices already made.
         freeze: settle step size, burn-in and draws too.
         execution: device and limits.
+        report: progress callback.
 
     Raises:
         InputError: none of the checkpoints can be used.
@@ -58,7 +61,7 @@ def settle(
     if not is_open(wanted, freeze):
         return fill(wanted, task.size)
     if wanted.gamma is None:
-        voters = _ask(task, items, wanted, execution, resolve_task)
+        voters = _ask(task, items, wanted, execution, resolve_task, report)
         most = max(voters, key=lambda settings: settings.gamma or 0.0)
         assert most.gamma is not None
         why = f"largest of {len(voters)} checkpoints'; {most.reasons['gamma']}"
@@ -71,11 +74,11 @@ def settle(
         return chosen
     # The name of the sampler stays open: a frozen step may ask for another.
     named = replace(chosen, sampler=wanted.sampler, batch_size=wanted.batch_size)
-    votes = _ask(task, items, named, execution, freeze_task)
+    votes = _ask(task, items, named, execution, freeze_task, report)
     others = {vote.sampler for vote in votes} - {chosen.sampler}
     if others and len({vote.sampler for vote in votes}) > 1:
         again = replace(named, sampler=others.pop())
-        votes = _ask(task, items, again, execution, freeze_task)
+        votes = _ask(task, items, again, execution, freeze_task, report)
     return _safest(votes, wanted)
 
 
@@ -116,6 +119,7 @@ def _ask(
     wanted: Settings,
     execution: Execution | None,
     choose: Choose,
+    report: Report | None,
 ) -> list[Settings]:
     """Let the pilots choose; a checkpoint where nothing settles has no say if another does."""
     choices: list[Resolved] = []
@@ -127,13 +131,18 @@ def _ask(
             break
         try:
             weights, _ = items[position].read()
-            choices.append(choose(task.at(weights), wanted, execution))
+            here = None if report is None else _at_step(report, items[position].step)
+            choices.append(choose(task.at(weights), wanted, execution, here))
         except InputError as error:
             problems.append(InputError(f"step {items[position].step}: {error}"))
     if not choices:
         raise InputError(f"no checkpoint could be estimated; {problems[0]}") from problems[0]
     sound = [choice.settings for choice in choices if choice.sound]
     return sound or [choice.settings for choice in choices]
+
+
+def _at_step(report: Report, step: int) -> Report:
+    return lambda phase, done, total: report(f"step {step}, {phase}", done, total)
 
 
 def _order(count: int, first: Sequence[int]) -> Iterator[int]:

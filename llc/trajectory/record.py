@@ -13,6 +13,7 @@ import llc
 from llc.calibration import fill
 from llc.errors import InputError
 from llc.execution import Execution
+from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.common import PILOTS, is_open, settle
@@ -98,6 +99,7 @@ def settle_in(
     freeze: bool,
     folder: RunFolder | None,
     execution: Execution | None,
+    report: Report | None = None,
 ) -> tuple[Settings, Iterator[Item | None]]:
     """Find the settings of a folder, or choose them and write ``run.json``.
 
@@ -109,6 +111,7 @@ def settle_in(
         freeze: share step size, burn-in and draws too.
         folder: the run folder, if there is one.
         execution: device and limits.
+        report: progress callback of the choice.
 
     Returns:
         The settings, and the checkpoints, of which none is lost.
@@ -129,7 +132,7 @@ def settle_in(
         pilots, feed = _head(feed)
         if not pilots:
             raise InputError("checkpoints is empty, or none came in time: give at least one")
-    chosen = settle(task, pilots or [], wanted, freeze, execution)
+    chosen = settle(task, pilots or [], wanted, freeze, execution, report)
     if folder is not None:
         record = make_record(task, parts, asked, freeze, chosen, steps)
         if not folder.describe(record, first=True):

@@ -12,6 +12,7 @@ import torch
 
 from llc.errors import InputError
 from llc.execution import Execution
+from llc.progress import Bar
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.checks import check, check_stack
@@ -107,20 +108,21 @@ def trace(
         task = _built(task)
     wanted = replace(settings or Settings(), **given)
     check(stack, wanted, freeze, workers, executor, shard, follow, follow_for, checkpoints)
+    # Before a folder is made: what is not there leaves nothing behind.
+    items = None
+    if not follow and not is_lazy(checkpoints):
+        items = list(as_items(checkpoints))
+        if not items:
+            raise InputError("checkpoints is empty: give at least one")
     with nullcontext() if out is None else held(Path(out), shared=shard is not None):
-        items = None
         if follow:
             assert isinstance(checkpoints, str | Path)
             feed = follow_files(checkpoints, follow_for)
         else:
-            feed = as_items(checkpoints)
-            if not is_lazy(checkpoints):
-                items = list(feed)
-                feed = iter(items)
-                if not items:
-                    raise InputError("checkpoints is empty: give at least one")
+            feed = as_items(checkpoints) if items is None else iter(items)
         folder = None if out is None else RunFolder(out)
-        chosen, feed = settle_in(task, items, feed, wanted, freeze, folder, execution)
+        with Bar(task.label) if progress is True else nullcontext() as report:
+            chosen, feed = settle_in(task, items, feed, wanted, freeze, folder, execution, report)
         check_stack(stack, chosen)
         key, named = fingerprint_task(task), fingerprint_values(dict(task.readings or {}))
         order = Order(task, key, chosen, execution, n_eff, named)
