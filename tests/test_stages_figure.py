@@ -9,6 +9,7 @@ from tiny import FAST, linear, real_valued, refusal, run
 import llc
 from llc.trajectory import Point
 from llc.transitions import find_stages
+from llc.transitions.stages import cut
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,14 @@ def test_stages_of_a_known_curve():
     falling = [stage for stage in found.stages if stage.direction == "falling"]
     assert 2400 < max(s.start for s in falling) < 4200
     assert falling[-1].end == 10_000
+
+
+def test_no_stage_begins_where_the_run_ends():
+    steps = np.geomspace(10, 1000, 5)
+    slope = np.array([0.0, 5.0, 5.0, 5.0, 0.5])
+    curve = SimpleNamespace(slope=slope, slope_sd=np.ones(5))
+    found = [(s.start, s.end, s.direction) for s in cut(steps, curve)]
+    assert found == [(steps[0], steps[1], "flat"), (steps[1], steps[4], "rising")]
 
 
 def test_what_cannot_be_drawn_or_cut_is_said(result):

@@ -183,7 +183,19 @@ def _place(name: str, revision: str | None) -> tuple[str, str | None]:
         folder = folder / revision
         if not folder.is_dir():
             raise InputError(f"{name} holds no folder {revision}, expected one for each revision")
+    elif not (folder / "config.json").is_file():
+        inside = [p.name for p in folder.iterdir() if is_saved(p)]
+        if inside:
+            raise InputError(
+                f"{name} is no model but a folder of {len(inside)}, expected one of them: give "
+                f"{PREFIX}{name}@{min(inside, key=_numbered)}"
+            )
     return str(folder), None
+
+
+def _numbered(name: str) -> tuple[int, str]:
+    """Order step8 before step16."""
+    return int((re.findall(r"\d+", name) or ["0"])[-1]), name
 
 
 def _from_cache_or_hub(

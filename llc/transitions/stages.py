@@ -62,7 +62,9 @@ def find_stages(trajectory: Trajectory) -> Stages:
 def cut(steps: Array, curve: Smooth) -> tuple[Stage, ...]:
     """Cut a smooth curve where its slope vanishes."""
     sign = np.where(np.abs(curve.slope) > SIGNIFICANT * curve.slope_sd, np.sign(curve.slope), 0)
-    cuts = [0, *(np.flatnonzero(np.diff(sign)) + 1), len(sign)]
+    changes = np.flatnonzero(np.diff(sign)) + 1
+    # A stage that began at the last checkpoint would have no steps.
+    cuts = [0, *changes[changes < len(sign) - 1], len(sign)]
     names: dict[int, Literal["rising", "falling", "flat"]]
     names = {1: "rising", -1: "falling", 0: "flat"}
     return tuple(

@@ -202,6 +202,15 @@ def test_folder_and_weights_from_a_folder(tmp_path):
     assert Objective(moved).baseline.mean == Objective(task).baseline.mean
 
 
+def test_a_folder_of_models_is_told_from_a_model(tmp_path):
+    for step in (16, 8):
+        build().save_pretrained(tmp_path / f"step{step}")
+    for load in (huggingface.task, lambda place, _: llc.load_weights(f"hf:{place}")):
+        message = refusal(lambda load=load: load(tmp_path, tokens()))
+        assert "a folder of 2" in message
+        assert f"give hf:{tmp_path}@step8" in message
+
+
 def test_a_head_that_is_not_there_is_not_drawn_at_random(tmp_path):
     model = build()
     model.base_model.save_pretrained(tmp_path)
