@@ -74,12 +74,6 @@ def _draw_llc(
         _run(ax, control, COLOURS["second"], "s", " (control)")
     _draw_exact(ax, result, exact)
     steps = result.steps
-    warned = _status(result, "warn")
-    if warned.any():
-        ax.plot(
-            steps[warned], result.llc[warned], "o", mfc="white", mec=COLOURS["main"], mew=0.6, ms=3,
-            label="verdict: warn",
-        )  # fmt: skip
     doubtful = _status(result, "fail")
     if doubtful.any():
         ax.plot(
@@ -126,6 +120,12 @@ def _run(ax: Any, result: "Trajectory", colour: str, marker: str, role: str) -> 
     ax.fill_between(result.steps, low, high, color=colour, alpha=0.3, lw=0)
     label = f"LLC, {literal(result.name)}{role}"
     ax.plot(result.steps, result.llc, marker=marker, ms=2.2, color=colour, label=label)
+    warned = _status(result, "warn")
+    if warned.any():
+        ax.plot(
+            result.steps[warned], result.llc[warned], marker, mfc="white", mec=colour, mew=0.6, ms=3,
+            label="" if role else "verdict: warn",
+        )  # fmt: skip
     if _null_is_near(result):
         ax.plot(
             result.steps, result.column("null"), "--", color=colour, alpha=0.6, lw=0.8,
