@@ -123,8 +123,8 @@ def _run(ax: Any, result: "Trajectory", colour: str, marker: str, role: str) -> 
     warned = _status(result, "warn")
     if warned.any():
         ax.plot(
-            result.steps[warned], result.llc[warned], marker, mfc="white", mec=colour, mew=0.6, ms=3,
-            label="" if role else "verdict: warn",
+            result.steps[warned], result.llc[warned], marker, mfc="white", mec=colour, mew=0.6,
+            ms=3, label=f"verdict: warn{role}",
         )  # fmt: skip
     if _null_is_near(result):
         ax.plot(
