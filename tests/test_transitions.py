@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy.interpolate import PchipInterpolator
 from tiny import FAST, linear, real_valued, refusal, rlct, run
 
@@ -209,6 +210,25 @@ def test_failed_checkpoints_make_no_transition(estimate):
     assert list(some.left_out) == [int(STEPS[5])]
 
 
+def test_checkpoints_that_are_no_minimum_make_no_transition(estimate):
+    """Their LLC is too low by an amount that no resampling sees."""
+    values = np.full(27, 20.0) + 0.1 * np.random.default_rng(0).normal(size=27)
+    values[:9] -= 8
+    t = trajectory(estimate, values, np.full(27, 0.2))
+    assert len(find_transitions(t)) == 1
+    points = [
+        dataclasses.replace(p, estimate=dataclasses.replace(p.estimate, verdict=Verdict(
+            "warn", (Reason.STEP_TOO_LARGE, Reason.NOT_A_MINIMUM), ("so", "so"), ())))
+        if number < 9 else p
+        for number, p in enumerate(t.points)
+    ]  # fmt: skip
+    found = find_transitions(dataclasses.replace(t, points=tuple(points)))
+    assert list(found) == []
+    assert found.left_out == {}
+    assert list(found.doubted) == [int(step) for step in STEPS[:9]]
+    assert "too low by an unknown amount" in str(found)
+
+
 def test_too_few_checkpoints(estimate):
     t = trajectory(estimate, np.full(6, 20.0), np.full(6, 0.2), STEPS[:6])
     assert find_transitions(t).verdict == "constant"
@@ -248,6 +268,26 @@ def test_command_line(tmp_path, capsys):
     assert (tmp_path / "transitions.json").read_bytes() == first
     assert main(["transitions", str(tmp_path), "--resamples", "0"]) == 2
     assert "--resamples is 0" in capsys.readouterr().err
+
+
+def test_command_line_says_where_a_curve_is_not_the_losses_own(tmp_path, capsys):
+    checkpoints = [
+        (10 * (i + 1), {"weight": torch.eye(2, 3) * (1 + 0.03 * i), "bias": torch.zeros(2)})
+        for i in range(7)
+    ]
+    task = llc.Task(linear(), real_valued(), "mse", name="toy")
+    off = llc.trace(task, checkpoints, out=tmp_path / "off", **{**FAST, "draws": 400})
+    marked = [p for p in off.points if Reason.NOT_A_MINIMUM in p.estimate.verdict.reasons]
+    assert marked
+    assert main(["transitions", str(tmp_path / "off"), "--resamples", "20"]) == 0
+    said = capsys.readouterr().out
+    assert f"{len(marked)} of 7 checkpoints are no minimum of the loss (steps" in said
+    near = {**FAST, "draws": 400, "gamma": 1e4}
+    llc.trace(task, checkpoints, out=tmp_path / "near", behavioural=True, **near)
+    assert main(["transitions", str(tmp_path / "near"), "--resamples", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "7 of 7 checkpoints are mostly flatness at radius 1/√gamma (steps 10 to 70)" in said
+    assert "no minimum" not in said
 
 
 def test_command_line_without_a_run(tmp_path):

@@ -31,8 +31,21 @@ def run(options: "Options") -> int:
     if options.json:
         print(json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:
-        print("\n".join([str(found), *_about_the_prior(traced), "", f"written to {path}"]))
+        notes = [*_about_the_prior(traced), *_about_minima(traced)]
+        print("\n".join([str(found), *notes, "", f"written to {path}"]))
     return 0
+
+
+def _about_minima(run: Trajectory) -> list[str]:
+    """Resampled chains cannot see a bias: jumps beside such points may be nothing else."""
+    off = [p for p in run.points if Reason.NOT_A_MINIMUM in p.estimate.verdict.reasons]
+    if not off or run.settings.behavioural:
+        return []
+    return [
+        f"  {len(off)} of {len(run.points)} checkpoints are no minimum of the loss (steps "
+        f"{off[0].step:,} to {off[-1].step:,}): their LLCs are too low, and a jump beside them may "
+        "be that alone; trace with --behavioural"
+    ]
 
 
 def _about_the_prior(run: Trajectory) -> list[str]:

@@ -36,8 +36,9 @@ class Believed:
 def believe(points: Sequence[Point], keep_failed: bool) -> Believed:
     """Sort checkpoints by their verdicts.
 
-    A failed one whose number means something else is left out; one that has not converged, or was
-    sampled above chance, is kept with three times the larger of its Monte-Carlo and total error.
+    A failed one whose number means something else is left out; one that has not converged, was
+    sampled above chance, or is no minimum of the loss, so that its number is too low by an unknown
+    amount, is kept with three times the larger of its Monte-Carlo and total error.
     """
     kept, errors = [], []
     left_out: dict[int, str] = {}
@@ -49,7 +50,7 @@ def believe(points: Sequence[Point], keep_failed: bool) -> Believed:
             left_out[point.step] = "not measured"
             continue
         # The gravest reason comes first; the others may be mere warnings.
-        if doubt is not None and e.verdict.reasons[0] in MEANS_ELSE:
+        if doubt is not None and e.verdict.status == "fail" and e.verdict.reasons[0] in MEANS_ELSE:
             left_out[point.step] = doubt
             continue
         if doubt is not None:
@@ -60,7 +61,9 @@ def believe(points: Sequence[Point], keep_failed: bool) -> Believed:
 
 
 def _doubt(e: Estimate) -> str | None:
-    """Why an estimate failed, or None."""
-    if e.verdict.status != "fail":
-        return None
-    return f"verdict fail: {e.verdict.sentences[0].partition(':')[0]}"
+    """Why an estimate is not believed as it stands, or None."""
+    if e.verdict.status == "fail":
+        return f"verdict fail: {e.verdict.sentences[0].partition(':')[0]}"
+    if Reason.NOT_A_MINIMUM in e.verdict.reasons:
+        return "w* is no minimum of the loss, and the LLC too low by an unknown amount"
+    return None

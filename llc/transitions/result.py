@@ -159,7 +159,7 @@ class Transitions(list[Transition]):
         else:
             for s in self.stages:
                 lines.append(f"  {s.direction}, steps {s.start:.0f} to {s.end:.0f}")
-        if self.jitter:
+        if self.jitter and self.verdict == "jumps":
             lines.append(f"  plateaus drift by {self.jitter:.1%} beyond their errors")
         for what, which in (("left out", self.left_out), ("held for uncertain", self.doubted)):
             if which:
