@@ -128,7 +128,7 @@ def check_repeatable(losses: Losses, most: int) -> None:
                 why = unsuited(batch, kind, str(error)) or why
             raise InputError(
                 f"the model or its loss failed on a batch of the data: {type(error).__name__}: "
-                f"{' '.join(str(error).split())[:200]}; {why}"
+                f"{' '.join(str(error).split())[:200].rstrip('.')}; {why}"
             ) from error
     if not isinstance(first, Tensor) or not first.is_floating_point():
         kind = f"{first.dtype} tensor" if isinstance(first, Tensor) else type(first).__name__

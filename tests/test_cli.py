@@ -420,3 +420,31 @@ def test_a_folder_of_checkpoints_and_half_a_checkpoint(folder, capsys):
     code = main(["trace", "nowhere", "--task", "my_task.py:task", "--out", "new"])
     assert "nowhere does not exist" in one_line(code, *capsys.readouterr())
     assert not (folder / "new").exists()
+
+
+def test_a_task_that_is_no_function_but_a_task_will_do(folder, capsys):
+    (folder / "plain.py").write_text(TASK + "\nready = task()\n")
+    assert main(["estimate", "step_1.pt", "--task", "plain.py:ready", *FAST]) == 0
+    assert "LLC" in capsys.readouterr().out
+    message = one_line(
+        main(["estimate", "step_1.pt", "--task", "plain.py:none"]), *capsys.readouterr()
+    )
+    assert "it has make_model, task" in message
+
+
+def test_a_number_that_depends_on_gamma_says_so_beside_its_verdict():
+    from dataclasses import replace
+
+    from llc.cli.estimate import table
+    from llc.estimation import Verdict
+
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    found = llc.estimate(linear(), (x, linear()(x).detach()), "mse", gamma=1.0, n_beta=100.0)
+    fine = replace(found, verdict=Verdict("ok", (), (), ()), slope_gamma=-0.1 * found.llc)
+    assert table(fine, "x").splitlines()[-1] == "verdict     ok"
+    steep = replace(fine, slope_gamma=-0.5 * found.llc, slope_gamma_se=0.1 * found.llc)
+    assert table(steep, "x").splitlines()[-1] == (
+        "verdict     ok, at this gamma: the LLC changes by 50% an e-fold of it"
+    )
+    unsure = replace(steep, slope_gamma_se=0.3 * found.llc)
+    assert table(unsure, "x").splitlines()[-1] == "verdict     ok"

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "table"]
 
+MOST_SLOPE = 0.3
+"""|d ln λ̂ / d ln γ| from which a number is said to be one of many."""
+
 
 def run(options: "Options") -> int:
     """Load, estimate, audit, print; 1 if the verdict failed and ``--strict`` was given."""
@@ -66,12 +69,22 @@ def table(result: "Estimate", name: str) -> str:
         *([] if s.only is None else [("only", shown(s.only))]),
         ("run", result.execution),
         ("cost", f"{result.gradient_evaluations:,} gradients, {result.seconds:.1f} s"),
-        ("verdict", result.verdict.status),
+        ("verdict", f"{result.verdict.status}{_at_this_gamma(result)}"),
     ]
     lines = [f"{label:<11} {text}" for label, text in rows]
     lines += [f"  ! {sentence}" for sentence in result.verdict.sentences]
     lines += [f"  · {reading}" for reading in result.verdict.readings]
     return "\n".join(lines)
+
+
+def _at_this_gamma(result: "Estimate") -> str:
+    """A number that is right may still be one of many: which it is, γ decides."""
+    slope = abs(result.slope_gamma)
+    if result.verdict.status != "ok" or not slope > max(
+        MOST_SLOPE * abs(result.llc), 2 * result.slope_gamma_se
+    ):
+        return ""
+    return f", at this gamma: the LLC changes by {slope / abs(result.llc):.0%} an e-fold of it"
 
 
 def _why(reasons: object, name: str) -> str:

@@ -64,8 +64,14 @@ def load_task(name: str, arguments: Mapping[str, Any] | None = None) -> Task:
             )
         module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
         function = getattr(module, attribute, None)
+        if isinstance(function, Task):
+            return function
         if not callable(function):
-            known = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
+            own = getattr(module, "__name__", "")
+            known = [
+                k for k, v in vars(module).items()
+                if callable(v) and not k.startswith("_") and getattr(v, "__module__", own) == own
+            ]  # fmt: skip
             raise InputError(
                 f"{place} has no function {attribute!r}, expected one that returns an llc.Task; "
                 f"it has {', '.join(known[:8]) or 'none'}"

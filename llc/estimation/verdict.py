@@ -12,7 +12,7 @@ __all__ = ["Reason", "Status", "Verdict", "judge"]
 # A share p that says nothing leaves (1 − p)nβ for the rest. On a quadratic d ln B/d ln nβ is
 # Σs(1−s)/Σs ≤ 1, so that B falls by no more than p: below a tenth the verdict need not care.
 MOST_ALIKE = 0.1
-MOST_VIRIAL = 1.05
+LEAST_VIRIAL, MOST_VIRIAL = 0.95, 1.05
 # Nearer to 1 what is missing is noise.
 MOST_SATURATION = 0.97
 
@@ -227,8 +227,11 @@ def _evidence(f: Mapping[str, Any]) -> str:
     """Signs that w* is no minimum: a falling λ̂(nβ), a gradient, draws below the baseline.
 
     A fall is no sign in chains that are too hot or that left: these spread too far by themselves.
+    Nor is any in chains that have not arrived, where the targets are the checkpoint's own outputs.
     """
-    signs = []
+    signs: list[str] = []
+    if f.get("behavioural", False) and f["virial"] < LEAST_VIRIAL:
+        return ""
     sane = not f["virial"] > MOST_VIRIAL and not f["diverged_count"]
     if sane and falls_with_n_beta(f["llc"], f["slope_n_beta"], f["slope_n_beta_se"], f["heat"]):
         signs.append(f"dLLC/d ln n_beta is {f['slope_n_beta']:.3g} ± {f['slope_n_beta_se']:.2g}")

@@ -1,5 +1,6 @@
 """Effective dimensionality over training: the LLC under the learning curves."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["settings_line", "trajectory"]
 
 MEMORISED = 0.99
+FEW_DECADES = 100
 
 
 def trajectory(
@@ -185,6 +187,8 @@ def _draw_curves(ax: Any, result: "Trajectory", losses: list[str], accuracies: l
         # A loss that goes to zero would fill the panel with decades of rounding.
         top = max(_finite(result.column(n)).max() for n in losses)
         ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-8 * top))
+        if top < FEW_DECADES * min(_finite(result.column(n)).min() for n in losses):
+            plain_ticks(ax.yaxis)
     if losses:
         ax.set_ylabel("loss")
     handles, labels = ax.get_legend_handles_labels()
@@ -240,12 +244,12 @@ def settings_line(result: "Trajectory | Refined", *, only: bool = True) -> str:
 
 def _doubts(result: "Trajectory") -> str:
     """How many verdicts are not ok, and what stands in most of those."""
-    reasons = [r.name for p in result.points for r in p.estimate.verdict.reasons]
-    if not reasons:
+    count = Counter(r.name for p in result.points for r in p.estimate.verdict.reasons)
+    if not count:
         return ""
     warned, failed = (int(_status(result, status).sum()) for status in ("warn", "fail"))
-    often = max(dict.fromkeys(reasons), key=reasons.count)
-    return f" Verdicts: {warned} warn (hollow), {failed} fail (crosses), most often {often}."
+    why = ", ".join(f"{name} {times}" for name, times in count.most_common())
+    return f" Verdicts: {warned} warn (hollow), {failed} fail (crosses): {why}."
 
 
 def _caption(

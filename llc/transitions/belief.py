@@ -1,5 +1,6 @@
 """Which estimates have a say in where transitions are, and how loud a one."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ def believe(points: Sequence[Point], keep_failed: bool) -> Believed:
 def _doubt(e: Estimate) -> str | None:
     """Why an estimate is not believed as it stands, or None."""
     if e.verdict.status == "fail":
-        return f"verdict fail: {e.verdict.sentences[0].partition(':')[0]}"
+        return f"verdict fail: {re.split(r': | [(]', e.verdict.sentences[0])[0]}"
     if Reason.NOT_A_MINIMUM in e.verdict.reasons:
         return "w* is no minimum of the loss, and the LLC too low by an unknown amount"
     return None

@@ -232,3 +232,10 @@ def test_chains_too_hot_do_not_accuse_the_centre():
     assert "more budget" in said
     # What needs no slope still counts.
     assert centre in judge(facts(virial=1.2, gradient_shift=5.0)).reasons
+
+
+def test_chains_that_have_not_arrived_do_not_accuse_a_centre_of_its_own_outputs():
+    falling = {"slope_n_beta": -3.0, "slope_n_beta_se": 0.2, "virial": 0.5}
+    centre, late = llc.Reason.NOT_A_MINIMUM, llc.Reason.NOT_IN_EQUILIBRIUM
+    assert judge(facts(**falling, behavioural=True)).reasons == (late,)
+    assert judge(facts(**falling)).reasons == (late, centre)
