@@ -39,7 +39,7 @@ class Line:
         self.parts = [draws.window(count)]
         self.discarded.append(draws.window(0, count))
 
-    def take(self, steps):
+    def take(self, steps, _over=None):
         rise = 2 + self._offsets + self._stream.standard_normal((len(self._offsets), steps))
         # With V + R = D the virial is 1.
         self.parts.append(Draws(rise, 0 * rise, 0 * rise + 3, 0 * rise + 1, 0 * rise + 1))
