@@ -239,3 +239,11 @@ def test_chains_that_have_not_arrived_do_not_accuse_a_centre_of_its_own_outputs(
     centre, late = llc.Reason.NOT_A_MINIMUM, llc.Reason.NOT_IN_EQUILIBRIUM
     assert judge(facts(**falling, behavioural=True)).reasons == (late,)
     assert judge(facts(**falling)).reasons == (late, centre)
+
+
+def test_few_effective_draws_warn_and_very_few_fail():
+    few = llc.Reason.FEW_EFFECTIVE_DRAWS
+    for ess, status in ((100.0, "ok"), (99.0, "warn"), (10.0, "warn"), (9.0, "fail")):
+        found = judge(facts(ess=ess))
+        assert (found.status, few in found.reasons) == (status, status != "ok")
+    assert judge(facts(ess=float("nan"))).status == "fail"
