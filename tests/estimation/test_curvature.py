@@ -173,6 +173,7 @@ def rotated(h, seed=0):
     return llc.Task(point, potential=lambda m: m.w @ matrix @ m.w / 2)
 
 
+@pytest.mark.slow
 def test_errors_of_probes_cover():
     h = np.concatenate([np.geomspace(1e-3, 10, 120), np.zeros(80)])
     task = rotated(h)

@@ -252,6 +252,7 @@ def test_series_refused(text):
     assert "step{0,1,2}" in refusal(lambda: hub.expand(text))
 
 
+@pytest.mark.slow
 def test_revisions_of_a_cache_from_the_command_line(tmp_path):
     """What a user types, offline, against the same models in hand."""
     models = {f"step{n}": build(seed=n) for n in (0, 1, 512)}
