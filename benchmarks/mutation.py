@@ -15,7 +15,7 @@ Result (20 minutes): 55 of 66 killed, 83 %; all 18 of kernels among them. Surviv
     verdict.py:168      few effective draws raise no alarm: now tested
     run.py:31           a batch grows eightfold, not fourfold: a matter of cost
     production.py:19    chains may disagree up to an R-hat of 2.1: open
-    warmup.py:131       burn-in ends before its relaxation times have passed, if the virial lets it: open
+    warmup.py:131       burn-in ends before its relaxation times, if the virial lets it: open
     walk.py:216         steps of cooling where none are needed, and the reverse: open
     audit.py:93         noise of a gradient by n - 2 for n - 1, of a large model: open
     chains.py:89        a size of 1 for 0 where there are no data to draw from: equivalent
