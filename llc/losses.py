@@ -12,6 +12,7 @@ from llc.errors import InputError
 __all__ = [
     "IGNORED",
     "Loss",
+    "for_own_outputs",
     "is_known",
     "over_kept",
     "own_outputs",
@@ -104,6 +105,22 @@ def over_kept(loss: Loss, targets: Tensor) -> Loss:
     if kept == 1 or loss is BY_EXAMPLE:
         return loss
     return replace(loss, function=lambda o, t: _cross_entropy(o, t) / kept)
+
+
+def for_own_outputs(loss: Loss | None) -> Loss:
+    """Return a loss that has a behavioural counterpart.
+
+    Raises:
+        InputError: it has none, or is None, another kind of loss.
+    """
+    if loss is None or loss.behavioural is None or loss.targets_from is None:
+        given = "another kind of loss" if loss is None else f"a function, {loss.name}"
+        raise InputError(
+            "behavioural=True needs loss='cross_entropy' or 'mse', whose targets can be the "
+            f"checkpoint's own outputs; got {given}: name one of these (scores (batch, positions, "
+            "classes) need a model that ends in .movedim(-1, 1)), or leave behavioural out"
+        )
+    return loss
 
 
 def own_outputs(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Loss]:

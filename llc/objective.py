@@ -229,14 +229,7 @@ class Objective:
 
     @torch.no_grad()
     def _use_own_outputs(self) -> None:
-        loss = self._loss
-        if loss is None or loss.behavioural is None or loss.targets_from is None:
-            own = f"a function, {loss.name}" if loss else "another kind of loss"
-            raise InputError(
-                "behavioural=True needs loss='cross_entropy' or 'mse', whose targets can be the "
-                f"checkpoint's own outputs; got {own}: name one of these (for class scores in "
-                "the last dimension of a model ending in .movedim(-1, 1)), or leave behavioural out"
-            )
+        loss = losses.for_own_outputs(self._loss)
         inputs = self.data[0]
         model = self.module.model
         first = model(inputs[: min(PROBE, self.chunk)])

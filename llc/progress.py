@@ -2,14 +2,22 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
-__all__ = ["Bar", "Log"]
+__all__ = ["Bar", "Log", "part_of"]
 
 FIRST = 30.0
 """Seconds until a log's first line; each wait is twice the one before."""
 EVERY = 300.0
 """Seconds between two lines in a log, at most."""
+
+
+def part_of(
+    whole: str, report: Callable[[str, int, int | None], None]
+) -> Callable[[str, int, int | None], None]:
+    """Return a callback that reports phases as those of a larger whole."""
+    return lambda phase, done, total: report(f"{whole}, {phase}", done, total)
 
 
 class Log:

@@ -13,7 +13,7 @@ def _one_thread():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A skipped test without a reason fails; `pytest -rs` lists the others with theirs."""
+    """A skipped test without a reason fails; the others are listed with theirs at the end."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and not _reason(report):
         report.outcome = "failed"

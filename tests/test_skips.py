@@ -1,4 +1,4 @@
-"""No test is skipped without a reason, which `pytest -rs` prints."""
+"""No test is skipped without a reason, which a run lists at its end."""
 
 from pathlib import Path
 

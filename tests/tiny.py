@@ -44,7 +44,7 @@ def run(count=4):
 
 def complaints(stderr):
     """What a command wrote on standard error but for how far it is, which a slow machine sees."""
-    said = re.compile(r".+: .+ (steps|checkpoints)")
+    said = re.compile(r".+: .+[,;] [\d,]+( of [\d,]+)? (steps|checkpoints)")
     return [line for line in stderr.splitlines() if not said.fullmatch(line)]
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from llc.errors import InputError
-from llc.estimation.estimators import UNKNOWN, Moments, falls_with_n_beta, moments
+from llc.estimation.estimators import PLATEAU, UNKNOWN, Moments, falls_with_n_beta, moments
 from llc.execution import Execution
 from llc.isolation import undisturbed
 from llc.posterior import Posterior
+from llc.progress import part_of
 from llc.sampling.chains import Report
 from llc.sampling.run import Samples, batch_size_for, sample
 from llc.settings import Settings
@@ -29,7 +30,6 @@ __all__ = [
 START = 100.0
 LEAST_WEIGHT = 0.1
 DECADES = 4
-PLATEAU = 0.03
 PILOT_PRECISION = 0.1
 PILOT_BUDGET = 10_000
 # A further γ is tried in the first third of the time; pilots end when half of it is over.
@@ -160,7 +160,8 @@ def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> C
     stopped = f"lowered {DECADES} times without a plateau"
     for _ in range(DECADES + 1):
         left = PILOT_BUDGET if settings.budget is None else settings.budget - spent
-        pilot = pilot_at(surface, settings, gamma, min(left, PILOT_BUDGET), _named(report, gamma))
+        told = part_of(f"trying gamma {gamma:.4g}", report)
+        pilot = pilot_at(surface, settings, gamma, min(left, PILOT_BUDGET), told)
         spent += pilot.evaluations
         if pilot.why_not:
             stopped = f"at {gamma:.3g} {pilot.why_not}"
@@ -180,11 +181,6 @@ def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> C
         return Choice(gamma, f"100·D/‖w*‖², though {stopped}", spent, False, None)
     why = f"from 100·D/‖w*‖² downwards: {stopped}"
     return Choice(kept.gamma, why, spent, True, kept)
-
-
-def _named(report: Report, gamma: float) -> Report:
-    """Report what a pilot does as a part of the choice of γ."""
-    return lambda phase, done, total: report(f"trying gamma {gamma:.3g}, {phase}", done, total)
 
 
 def _on_plateau(before: Pilot | None, now: Pilot) -> bool:

@@ -9,6 +9,7 @@ from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, settings_of
 from llc.cli.tasks import arguments_of, load_task
 from llc.estimation.estimate import rounded
+from llc.estimation.estimators import steepness
 from llc.estimator import estimate_task
 from llc.parts import shown
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "table"]
 
-MOST_SLOPE = 0.3
-"""|d ln λ̂ / d ln γ| from which a number is said to be one of many."""
+MOST_STEEP = 0.3
+"""|d ln λ̂/d ln γ| from which a number is said to be one of many, beside its verdict."""
 
 
 def run(options: "Options") -> int:
@@ -79,12 +80,10 @@ def table(result: "Estimate", name: str) -> str:
 
 def _at_this_gamma(result: "Estimate") -> str:
     """A number that is right may still be one of many: which it is, γ decides."""
-    slope = abs(result.slope_gamma)
-    if result.verdict.status != "ok" or not slope > max(
-        MOST_SLOPE * abs(result.llc), 2 * result.slope_gamma_se
-    ):
+    share = steepness(result.llc, result.slope_gamma, result.slope_gamma_se)
+    if result.verdict.status != "ok" or share < MOST_STEEP:
         return ""
-    return f", at this gamma: the LLC changes by {slope / abs(result.llc):.0%} an e-fold of it"
+    return f", at this gamma: the LLC changes by {share:.0%} an e-fold of it"
 
 
 def _why(reasons: object, name: str) -> str:

@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from functools import partial
+from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,11 +68,8 @@ def load_task(name: str, arguments: Mapping[str, Any] | None = None) -> Task:
         if isinstance(function, Task):
             return function
         if not callable(function):
-            own = getattr(module, "__name__", "")
-            known = [
-                k for k, v in vars(module).items()
-                if callable(v) and not k.startswith("_") and getattr(v, "__module__", own) == own
-            ]  # fmt: skip
+            # Classes would be those that it imports, for the most part.
+            known = [k for k, v in vars(module).items() if isfunction(v) and not k.startswith("_")]
             raise InputError(
                 f"{place} has no function {attribute!r}, expected one that returns an llc.Task; "
                 f"it has {', '.join(known[:8]) or 'none'}"

@@ -12,7 +12,10 @@ from llc import diagnostics
 from llc.diagnostics import Array
 from llc.sampling.chains import Draws
 
-__all__ = ["UNKNOWN", "Moments", "falls_with_n_beta", "moments"]
+__all__ = ["PLATEAU", "UNKNOWN", "Moments", "falls_with_n_beta", "moments", "steepness"]
+
+PLATEAU = 0.03
+"""The share of λ̂ that may change with an e-fold of γ on a plateau."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,15 @@ def falls_with_n_beta(llc: float, slope: float, error: float, heat: float) -> bo
     lowers the slope at a true minimum too. False where the slope is unknown (nan).
     """
     return slope < -max(3 * error, 0.02 * abs(llc)) and heat <= 0.05
+
+
+def steepness(llc: float, slope: float, error: float) -> float:
+    """Return ``|d ln λ̂/d ln γ|``, the share of λ̂ that an e-fold of γ changes.
+
+    Zero where it is below 3 %, which counts as a plateau, or within two standard errors of zero.
+    """
+    resolved = abs(slope) > max(PLATEAU * abs(llc), 2 * error)
+    return abs(slope / llc) if resolved and llc else 0.0
 
 
 UNKNOWN = Moments(

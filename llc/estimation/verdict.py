@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from llc.estimation.estimators import falls_with_n_beta
+from llc.estimation.estimators import PLATEAU, falls_with_n_beta, steepness
 
 __all__ = ["Reason", "Status", "Verdict", "judge"]
 
@@ -263,7 +263,7 @@ def _readings(f: Mapping[str, Any]) -> list[str]:
     lines.append(f"distance travelled {f['distance']:.2f} of the prior's radius √(D/gamma)")
     if f["llc"] < 0:
         lines.append("negative LLC: lower loss was found near w* than at w*")
-    meaning = _meaning(abs(f["slope_gamma"]), f["slope_gamma_se"], abs(f["llc"]))
+    meaning = _meaning(f["llc"], f["slope_gamma"], f["slope_gamma_se"])
     slope = f"dLLC/d ln gamma {f['slope_gamma']:.3g} ± {f['slope_gamma_se']:.2g}"
     if f["slope_n_beta"] == f["slope_n_beta"]:
         slope += f", dLLC/d ln n_beta {f['slope_n_beta']:.3g} ± {f['slope_n_beta_se']:.2g}"
@@ -271,14 +271,13 @@ def _readings(f: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _meaning(slope: float, error: float, llc: float) -> str:
-    """What dλ̂/d ln γ says of the number: 3 % of it an e-fold is negligible."""
-    negligible = 0.03 * llc
-    if max(slope, error) <= negligible:
+def _meaning(llc: float, slope: float, error: float) -> str:
+    """What dλ̂/d ln γ says of the number."""
+    if max(abs(slope), error) <= PLATEAU * abs(llc):
         return "a plateau in gamma"
-    if slope > max(negligible, 2 * error):
+    if share := steepness(llc, slope, error):
         return (
-            f"it changes by {slope / llc:.0%} when gamma does by a factor of e: a tempered "
-            "effective dimension, to be compared only at this n_beta and gamma"
+            f"it changes by {share:.0%} when gamma does by a factor of e: a tempered effective "
+            "dimension, to be compared only at this n_beta and gamma"
         )
     return "this run does not resolve whether gamma matters"

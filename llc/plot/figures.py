@@ -35,6 +35,7 @@ COLOURS = {
 }
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
 MOST_SPAN = 100
+"""Largest over smallest number of a logarithmic axis that is written in plain numbers."""
 STYLE: dict[str, Any] = {
     "font.size": 8.0,
     "axes.labelsize": 8.0,

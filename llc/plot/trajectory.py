@@ -9,7 +9,7 @@ import numpy as np
 from llc.diagnostics import Array
 from llc.estimation.estimate import rounded
 from llc.parts import shown
-from llc.plot.figures import COLOURS, CYCLE, PAGE, literal, plain_ticks, sheet, step_axis
+from llc.plot.figures import COLOURS, CYCLE, MOST_SPAN, PAGE, literal, plain_ticks, sheet, step_axis
 
 if TYPE_CHECKING:
     from llc.refined import Refined
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["settings_line", "trajectory"]
 
 MEMORISED = 0.99
-FEW_DECADES = 100
 
 
 def trajectory(
@@ -187,7 +186,7 @@ def _draw_curves(ax: Any, result: "Trajectory", losses: list[str], accuracies: l
         # A loss that goes to zero would fill the panel with decades of rounding.
         top = max(_finite(result.column(n)).max() for n in losses)
         ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-8 * top))
-        if top < FEW_DECADES * min(_finite(result.column(n)).min() for n in losses):
+        if top < MOST_SPAN * min(_finite(result.column(n)).min() for n in losses):
             plain_ticks(ax.yaxis)
     if losses:
         ax.set_ylabel("loss")

@@ -135,7 +135,11 @@ def _transitions(found: "Transitions") -> dict[str, Any]:
         }
         for t in found
     ]
-    return {"words": f"{found.headline[0].upper()}{found.headline[1:]}.", "rows": rows}
+    return {
+        "words": f"{found.headline[0].upper()}{found.headline[1:]}.",
+        "notes": found.notes,
+        "rows": rows,
+    }
 
 
 def _row(point: "Point", names: list[str]) -> dict[str, Any]:

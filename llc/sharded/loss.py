@@ -208,14 +208,7 @@ class ShardedLoss:
         return self._loss.chance(self._outputs(inputs[:PROBE]), targets)
 
     def _use_own_outputs(self) -> None:
-        loss = self._loss
-        if loss is None or loss.behavioural is None or loss.targets_from is None:
-            own = f"a function, {loss.name}" if loss else "another kind of loss"
-            raise InputError(
-                "behavioural=True needs loss='cross_entropy' or 'mse', whose targets can be the "
-                f"checkpoint's own outputs; got {own}: name one of these (for class scores in "
-                "the last dimension of a model ending in .movedim(-1, 1)), or leave behavioural out"
-            )
+        loss = losses.for_own_outputs(self._loss)
         inputs = self._data[0]
         parts = [self._outputs(part) for part in inputs.split(self._at_once)]
         reference, towards = losses.own_outputs(loss, torch.cat(parts), self._data[1])

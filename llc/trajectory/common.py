@@ -8,6 +8,7 @@ from typing import Any
 from llc.calibration import Resolved, fill, freeze_task, resolve_task
 from llc.errors import InputError
 from llc.execution import Execution
+from llc.progress import part_of
 from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.task import Task
@@ -131,18 +132,14 @@ def _ask(
             break
         try:
             weights, _ = items[position].read()
-            here = None if report is None else _at_step(report, items[position].step)
-            choices.append(choose(task.at(weights), wanted, execution, here))
+            told = None if report is None else part_of(f"step {items[position].step}", report)
+            choices.append(choose(task.at(weights), wanted, execution, told))
         except InputError as error:
             problems.append(InputError(f"step {items[position].step}: {error}"))
     if not choices:
         raise InputError(f"no checkpoint could be estimated; {problems[0]}") from problems[0]
     sound = [choice.settings for choice in choices if choice.sound]
     return sound or [choice.settings for choice in choices]
-
-
-def _at_step(report: Report, step: int) -> Report:
-    return lambda phase, done, total: report(f"step {step}, {phase}", done, total)
 
 
 def _order(count: int, first: Sequence[int]) -> Iterator[int]:

@@ -38,8 +38,8 @@ def believe(points: Sequence[Point], keep_failed: bool) -> Believed:
     """Sort checkpoints by their verdicts.
 
     A failed one whose number means something else is left out; one that has not converged, was
-    sampled above chance, or is no minimum of the loss, so that its number is too low by an unknown
-    amount, is kept with three times the larger of its Monte-Carlo and total error.
+    sampled above chance, or is no minimum of the training loss is kept with three times the larger
+    of its Monte-Carlo and total error: resampled chains cannot see by how much it is too low.
     """
     kept, errors = [], []
     left_out: dict[int, str] = {}
@@ -65,6 +65,9 @@ def _doubt(e: Estimate) -> str | None:
     """Why an estimate is not believed as it stands, or None."""
     if e.verdict.status == "fail":
         return f"verdict fail: {re.split(r': | [(]', e.verdict.sentences[0])[0]}"
-    if Reason.NOT_A_MINIMUM in e.verdict.reasons:
-        return "w* is no minimum of the loss, and the LLC too low by an unknown amount"
+    if Reason.NOT_A_MINIMUM in e.verdict.reasons and not e.settings.behavioural:
+        return (
+            "w* is no minimum of the loss, and the LLC too low by an unknown amount: trace with "
+            "behavioural=True"
+        )
     return None

@@ -1,10 +1,13 @@
 """From a trajectory to its transitions: fit, compare, resample, sift."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from llc.diagnostics import Array
 from llc.errors import InputError
+from llc.estimation import Reason
 from llc.trajectory import Trajectory
 from llc.transitions.belief import believe
 from llc.transitions.gaps import describe, sift, transitions
@@ -38,7 +41,8 @@ def find_transitions(
         keep_failed: give checkpoints whose verdict is fail a full say. Without it those whose
             number means something else (negative, step or heat too large) are left out; those
             that have not converged, or sampled above chance, are held for three times less certain
-            than they say, and no plateau rests on such checkpoints alone.
+            than they say, and no plateau rests on such checkpoints alone. So are, failed or not,
+            checkpoints that are no minimum of the training loss.
 
     Raises:
         InputError: fewer than six checkpoints that can be used.
@@ -62,6 +66,11 @@ def find_transitions(
         name=trajectory.name,
         left_out=heard.left_out,
         doubted=heard.doubted,
+        prior_dominated=[
+            point.step
+            for point in heard.points
+            if Reason.PRIOR_DOMINATED in point.estimate.verdict.reasons
+        ],
     )
 
 
@@ -75,6 +84,7 @@ def find_in_curve(
     name: str = "curve",
     left_out: dict[int, str] | None = None,
     doubted: dict[int, str] | None = None,
+    prior_dominated: Sequence[int] = (),
 ) -> Transitions:
     """Find transitions in a curve that came from anywhere.
 
@@ -88,6 +98,7 @@ def find_in_curve(
         name: for messages.
         left_out: passed on to the result.
         doubted: passed on to the result.
+        prior_dominated: passed on to the result.
 
     Raises:
         InputError: fewer than six points, steps that do not rise, or values that are not finite.
@@ -121,6 +132,7 @@ def find_in_curve(
         jitter=fitted.jitter,
         left_out=left_out,
         doubted=doubted,
+        prior_dominated=prior_dominated,
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,6 +97,7 @@ class Transitions(list[Transition]):
         jitter: drift of plateaus that the errors do not cover, relative to the LLC.
         left_out: step → sentence, for checkpoints that had no say.
         doubted: step → sentence, for checkpoints held for less certain than they say.
+        prior_dominated: steps whose LLC is mostly flatness at radius 1/√γ.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Transitions(list[Transition]):
         jitter: float = 0.0,
         left_out: Mapping[int, str] | None = None,
         doubted: Mapping[int, str] | None = None,
+        prior_dominated: Iterable[int] = (),
     ) -> None:
         super().__init__(found)
         self.name = name
@@ -123,6 +125,7 @@ class Transitions(list[Transition]):
         self.jitter = jitter
         self.left_out = dict(left_out or {})
         self.doubted = dict(doubted or {})
+        self.prior_dominated = tuple(prior_dominated)
 
     @property
     def margin(self) -> float:
@@ -161,12 +164,22 @@ class Transitions(list[Transition]):
                 lines.append(f"  {s.direction}, steps {s.start:.0f} to {s.end:.0f}")
         if self.jitter and self.verdict == "jumps":
             lines.append(f"  plateaus drift by {self.jitter:.1%} beyond their errors")
+        return [*lines, *(f"  {note}" for note in self.notes)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What stands against single checkpoints, in a line for each kind."""
+        lines = []
         for what, which in (("left out", self.left_out), ("held for uncertain", self.doubted)):
             if which:
-                steps = ", ".join(map(str, which))
                 why = next(iter(which.values()))
                 first = "" if len(which) == 1 else "the first: "
-                lines.append(f"  {what}: step{'s' * (len(which) > 1)} {steps} ({first}{why})")
+                lines.append(f"{what}: {_steps(which)} ({first}{why})")
+        if self.prior_dominated:
+            lines.append(
+                f"mostly flatness at radius 1/√gamma: {_steps(self.prior_dominated)} (there the "
+                "curve may be the prior-only null's own)"
+            )
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,6 +196,7 @@ class Transitions(list[Transition]):
             "jitter": self.jitter,
             "left_out": {str(step): why for step, why in self.left_out.items()},
             "doubted": {str(step): why for step, why in self.doubted.items()},
+            "prior_dominated": list(self.prior_dominated),
         }
 
     @classmethod
@@ -202,6 +216,7 @@ class Transitions(list[Transition]):
             jitter=values["jitter"],
             left_out={int(step): why for step, why in values["left_out"].items()},
             doubted={int(step): why for step, why in values["doubted"].items()},
+            prior_dominated=values["prior_dominated"],
         )
 
     def save(self, path: str | Path) -> Path:
@@ -223,3 +238,7 @@ class Transitions(list[Transition]):
             raise InputError(
                 f"{path} holds no transitions ({error!r}): write them with rlct transitions RUN"
             ) from error
+
+
+def _steps(steps: Collection[int]) -> str:
+    return f"step{'s' * (len(steps) > 1)} {', '.join(map(str, steps))}"
