@@ -1,6 +1,5 @@
 """The skeletons of docs/extend do what their pages say: each is a working example to copy."""
 
-import importlib.util
 import inspect
 import itertools
 from dataclasses import fields
@@ -12,6 +11,7 @@ import torch
 from gates import two_gates
 from stationary import covariance, draw, kernel_of, posterior_of
 from targets import exact_quadratic, quadratic, shares
+from tiny import script
 
 import llc
 from llc import truths
@@ -29,10 +29,7 @@ STEP = (1.5 / A.max()) ** 0.5  # large, so that the bias can be told from none
 
 
 def load(name, folder=EXTEND):
-    spec = importlib.util.spec_from_file_location(f"extend_{name}", folder / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(folder / f"{name}.py")
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """The gallery's page on induction heads: its scores by brute force, its numbers from its table."""
 
 import csv
-import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
+from tiny import script
 
 from llc.tasks import induction_heads as ih
 from llc.tasks import repeated_text as text
@@ -15,10 +15,7 @@ GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 
 @pytest.fixture(scope="module")
 def page():
-    spec = importlib.util.spec_from_file_location("gallery_ih", GALLERY / "induction_heads.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(GALLERY / "induction_heads.py")
 
 
 @pytest.fixture

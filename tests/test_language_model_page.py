@@ -1,13 +1,13 @@
 """The gallery's page on a language model: its entropies by hand, its numbers from its table."""
 
 import csv
-import importlib.util
 import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import script
 
 from llc.transitions import find_in_curve
 
@@ -17,10 +17,7 @@ TEXT = (GALLERY / "language-model.md").read_text()
 
 @pytest.fixture(scope="module")
 def page():
-    spec = importlib.util.spec_from_file_location("gallery_lm", GALLERY / "language_model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(GALLERY / "language_model.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """A model and data so small that an estimate of them takes a tenth of a second."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -40,6 +41,14 @@ def run(count=4):
         weight = torch.eye(2, 3) + far * 0.2 * (1 - number / count)
         pairs.append((10 * (number + 1), {"weight": weight, "bias": torch.zeros(2)}))
     return pairs
+
+
+def script(path):
+    """A Python file of the docs as a module, under a name that no other module has."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def complaints(stderr):
