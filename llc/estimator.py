@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llc.calibration import resolve
+from llc.calibration import choose, resolve
 from llc.errors import InputError
 from llc.estimation.assembly import assemble, gradient_shift
 from llc.estimation.estimate import Estimate
@@ -19,7 +19,8 @@ from llc.parts import as_strings
 from llc.posterior import Posterior
 from llc.progress import Bar
 from llc.sampling.chains import Report
-from llc.sampling.run import sample, sample_stack
+from llc.sampling.course import Course
+from llc.sampling.run import sample, sample_stack, samples_of
 from llc.sampling.walk import Start
 from llc.settings import Settings
 from llc.stack import StackedSurface, why_not_stacked
@@ -137,8 +138,9 @@ def estimate_task(
         surface = LossSurface(
             task, behavioural=settings.behavioural, execution=begun, only=settings.only
         )
-        chosen, spent, _ = resolve(surface, settings, report)
-        found, _ = measure(surface, chosen, report, spent=spent)
+        chosen, choice = choose(surface, settings, report)
+        course = None if choice.pilot is None else choice.pilot.course
+        found, _ = measure(surface, chosen, report, spent=choice.evaluations, course=course)
     return replace(found, seconds=time.perf_counter() - started)
 
 
@@ -149,6 +151,7 @@ def measure(
     *,
     spent: int = 0,
     start: Start | None = None,
+    course: Course | None = None,
 ) -> tuple[Estimate, Start]:
     """Sample one posterior and judge what came out.
 
@@ -158,6 +161,8 @@ def measure(
         report: progress callback.
         spent: gradients already taken off the budget.
         start: where chains of an earlier run at another γ ended; None for w*.
+        course: a run with these very settings, but for precision and budget, to go on with; it is
+            among what was spent. The draws are those of a run from the beginning.
 
     Returns:
         The estimate, and where its chains ended.
@@ -166,7 +171,12 @@ def measure(
     assert settings.n_beta is not None
     assert settings.gamma is not None
     posterior = Posterior(surface, settings.n_beta, settings.gamma, settings.control_variate)
-    samples = sample(posterior, _what_is_left(settings, spent), report, start)
+    if course is None:
+        samples = sample(posterior, _what_is_left(settings, spent), report, start)
+    else:
+        spent -= course.evaluations
+        course.advance(_what_is_left(settings, spent), report)
+        samples = samples_of(course)[0]
     count = NULL_DRAWS_OF_LARGE if surface.lends else NULL_DRAWS
     null = posterior.prior_only(settings.seed, count, samples.batch_size)
     shift, looked = gradient_shift(posterior, samples)

@@ -7,6 +7,7 @@ turns a displacement into the named weights that the model needs. Displacements 
 than weights keep the localising force γ(w − w*) free of cancellation in float32.
 """
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Mapping
@@ -181,6 +182,17 @@ class NoiseStreams:
             self._generators.append(generator)
         self._kind: tuple[Any, ...] = ()
         self._ready: list[Tensor] = []
+
+    def copy(self) -> "NoiseStreams":
+        """Return streams of their own that will give the same numbers."""
+        other = copy.copy(self)
+        other._ready = list(self._ready)
+        other._generators = []
+        for generator in self._generators:
+            twin = torch.Generator(device=self.device)
+            twin.set_state(generator.get_state())
+            other._generators.append(twin)
+        return other
 
     def normal(self, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw standard normal numbers, shape ``(chains, size)``."""

@@ -22,7 +22,8 @@ from llc.errors import InputError
 from llc.execution import Execution
 from llc.isolation import undisturbed
 from llc.sampling.chains import Report
-from llc.sampling.run import DEFAULT_BUDGET, Samples
+from llc.sampling.course import DEFAULT_BUDGET
+from llc.sampling.run import Samples
 from llc.sampling.schemes import MOST_FRICTION, scheme_for
 from llc.sampling.warmup import VIRIAL_TOLERANCE
 from llc.settings import Settings

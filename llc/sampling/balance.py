@@ -1,5 +1,7 @@
 """The virial tensor by tensor: which weights of a network have not arrived."""
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,6 +26,12 @@ class Balance:
         layout: Layout = posterior.surface.layout
         self._gamma, self._sizes = posterior.gamma, layout.sizes
         self._readings: list[tuple[int, Array]] = []
+
+    def copy(self) -> "Balance":
+        """Return one with the same readings, to be added to by itself."""
+        other = copy.copy(self)
+        other._readings = list(self._readings)
+        return other
 
     def add(self, displacement: Tensor, gradient: Tensor, at: int) -> None:
         """Read the chains at δ, ``(chains, D)``, with nβ∇L there; ``at`` counts their draws."""

@@ -1,5 +1,6 @@
 """Draws for the estimate: a frozen step, watched; until a number, a precision, or the budget."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from llc.sampling.chains import Draws, Report, Streams, advance
 from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp
 from llc.settings import Settings
 
-__all__ = ["Production", "produce"]
+__all__ = ["Line", "Production", "produce"]
 
 CHUNK = 25
 FIRST_CHECK = 100
@@ -28,26 +29,29 @@ class Production:
     Attributes:
         draws: kept draws, every chain.
         discarded: draws moved to burn-in, in order.
-        evaluations: gradient evaluations, all chains together.
         reached: whether the precision was reached; None when a number of draws was given.
-        escaped: None, or the curvature to assume next time: chains left for infinity although
-            the step was chosen here.
         balance: the virial tensor by tensor, read wherever curvature was looked at.
     """
 
     draws: Draws
     discarded: list[Draws]
-    evaluations: int
     reached: bool | None
-    escaped: float | None
     balance: Balance
 
 
-class _Watched:
+class Line:
     """Chains under a frozen step, with curvature looked at where they go.
 
     One power iteration each 25 steps. Where step times curvature exceeds twice its aim the draws
     so far may be biased: the step is lowered in place, and they count as burn-in.
+
+    Attributes:
+        evaluations: gradient evaluations, all chains together.
+        escaped: None, or the curvature to assume next time: chains left for infinity although
+            the step was chosen here.
+        check: how many draws a chain there are when precision is looked at next.
+        trimmed: whether draws were moved to burn-in since, at the precision asked for, the virial
+            was still off; at a finer one more draws would have been taken instead.
     """
 
     def __init__(self, posterior: Posterior, warm: WarmUp, streams: Streams, chains: int) -> None:
@@ -59,6 +63,8 @@ class _Watched:
         self.evaluations = 0
         self.escaped: float | None = None
         self.balance = Balance(posterior)
+        self._first = self.check = max(FIRST_CHECK, warm.steps // 2)
+        self.trimmed = False
         self._build()
 
     def _build(self) -> None:
@@ -66,7 +72,12 @@ class _Watched:
 
     @property
     def length(self) -> int:
+        """Draws a chain so far, discarded ones left out."""
         return sum(part.length for part in self.parts)
+
+    def made(self, reached: bool | None) -> Production:
+        """Return what there is so far."""
+        return Production(Draws.join(self.parts), self.discarded, reached, self.balance)
 
     def discard(self, count: int) -> None:
         """Move the oldest draws to burn-in."""
@@ -100,34 +111,42 @@ class _Watched:
             self.balance.forget(self.length)
             self.discarded += self.parts
             self.parts = []
+            self.check = self._first
 
 
 def produce(
-    posterior: Posterior,
-    warm: WarmUp,
-    streams: Streams,
-    settings: Settings,
-    most: int,
-    report: Report,
-) -> Production:
-    """Draw ``settings.draws``, or until the precision is reached, or ``most`` steps."""
-    line = _Watched(posterior, warm, streams, settings.chains)
+    line: Line, settings: Settings, most: int, report: Report, patience: float = math.inf
+) -> bool | None:
+    """Draw ``settings.draws``, or until the precision is reached, or ``most`` steps.
+
+    A line that has draws already is gone on with: two calls, the second of finer precision, give
+    what one of that precision would.
+
+    Args:
+        line: the chains.
+        settings: draws and precision.
+        most: steps a chain, discarded ones included.
+        report: progress callback.
+        patience: end, the precision not reached, where it would take so many times ``most``.
+
+    Returns:
+        Whether the precision was reached; None when a number of draws was given.
+    """
     if settings.draws is None:
-        reached = _until(line, most, settings.precision, report)
-    else:
-        reached = None
-        _fixed(line, settings.draws, report)
-    draws = Draws.join(line.parts)
-    return Production(draws, line.discarded, line.evaluations, reached, line.escaped, line.balance)
+        return _until(line, most, settings.precision, report, patience)
+    _fixed(line, settings.draws, report)
+    return None
 
 
-def _fixed(line: _Watched, count: int, report: Report) -> None:
+def _fixed(line: Line, count: int, report: Report) -> None:
     while line.length < count and line.escaped is None:
         line.take(min(CHUNK, count - line.length))
         report("draws", line.length, count)
 
 
-def _until(line: _Watched, most: int, precision: float, report: Report) -> bool:
+def _until(
+    line: Line, most: int, precision: float, report: Report, patience: float = math.inf
+) -> bool:
     """Draw until the 95 % interval is narrow enough *and* the virial is 1.
 
     A narrow interval counts only with a hundred effective draws and chains that agree: its own
@@ -136,31 +155,46 @@ def _until(line: _Watched, most: int, precision: float, report: Report) -> bool:
     warm-up was, so that a slow mode had time to show itself.
     """
     dimension = line.posterior.dimension
-    check = first = max(FIRST_CHECK, line.warm.steps // 2)
     while line.escaped is None:
+        if line.parts and line.length >= line.check:
+            draws = Draws.join(line.parts)
+            gone = diverged(draws.rise, draws.spread, dimension)
+            if gone.all():
+                return False
+            kept = draws.chains(~gone)
+            narrow = _share_missing(kept, precision) <= 1 and not rhat(kept.rise) > MOST_RHAT
+            balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
+            if narrow and balanced:
+                return True
+            if narrow and draws.length >= 2 * FIRST_CHECK:
+                line.discard(draws.length // 2)
+                line.trimmed = True
+            line.check = max(FIRST_CHECK, int(CHECK_GROWTH * line.length))
         left = most - sum(part.length for part in line.discarded) - line.length
         late = line.posterior.surface.execution.late()
-        if line.parts and (left <= 0 or late):
+        if line.parts and (left <= 0 or late or _hopeless(line, left, precision, patience)):
             break
         line.take(max(1, min(CHUNK, left)), line.posterior.surface.execution.late)
         report("draws", line.length, None)
-        if not line.parts:
-            check = first
-        if line.length < check:
-            continue
-        draws = Draws.join(line.parts)
-        gone = diverged(draws.rise, draws.spread, dimension)
-        if gone.all():
-            return False
-        kept = draws.chains(~gone)
-        # A share of a number near zero would take for ever: half a standard deviation stands in.
-        size = max(abs(kept.rise.mean()), kept.rise.std() / 2)
-        narrow = mcse_when_stopped(kept.rise) <= precision / 2 * size
-        narrow = narrow and ess(kept.rise) >= LEAST_ESS and not rhat(kept.rise) > MOST_RHAT
-        balanced = abs(kept.virial(dimension).mean() - 1) <= VIRIAL_TOLERANCE
-        if narrow and balanced:
-            return True
-        if narrow and draws.length >= 2 * FIRST_CHECK:
-            line.discard(draws.length // 2)
-        check = max(FIRST_CHECK, int(CHECK_GROWTH * line.length))
     return False
+
+
+def _share_missing(draws: Draws, precision: float) -> float:
+    """How many times as many draws the precision takes, and a hundred effective ones."""
+    rise = draws.rise
+    # A share of a number near zero would take for ever: half a standard deviation stands in.
+    aim = precision / 2 * max(abs(rise.mean()), rise.std() / 2)
+    error, effective = mcse_when_stopped(rise), ess(rise)
+    if not (aim > 0 and effective > 0 and error >= 0):
+        return math.inf  # nan among them: chains that do not move know no error
+    return max((error / aim) ** 2, LEAST_ESS / effective)
+
+
+def _hopeless(line: Line, left: int, precision: float, patience: float) -> bool:
+    """Whether the precision would take far more draws than there may be: error² ~ 1/draws."""
+    if line.length < FIRST_CHECK or patience == math.inf:
+        return False
+    draws = Draws.join(line.parts)
+    if diverged(draws.rise, draws.spread, line.posterior.dimension).any():
+        return False
+    return line.length * _share_missing(draws, precision) > patience * (line.length + left)

@@ -1,35 +1,22 @@
 """Warm-up and production of one posterior: settings in, draws out, per-chain status kept."""
 
+import copy
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from llc.diagnostics import Array, diverged
-from llc.errors import InputError
 from llc.posterior import Posterior
 from llc.sampling.audit import Audit, audit_of
-from llc.sampling.chains import Draws, Report, Streams
-from llc.sampling.production import Production, produce
-from llc.sampling.schemes import scheme_for
+from llc.sampling.chains import Draws, Report
+from llc.sampling.course import Course
+from llc.sampling.production import Production
 from llc.sampling.walk import Start
-from llc.sampling.warmup import WarmUp, warm_up
+from llc.sampling.warmup import WarmUp
 from llc.settings import Settings
 
-__all__ = [
-    "DEFAULT_BUDGET",
-    "Samples",
-    "batch_size_for",
-    "minibatch_heat",
-    "sample",
-    "sample_stack",
-]
-
-DEFAULT_BUDGET = 100_000
-FULL_BATCH_UP_TO = 4096
-MINIBATCH = 512
-BATCH_GROWTH = 4
-MOST_ESCAPES = 4
+__all__ = ["Samples", "minibatch_heat", "sample", "sample_stack", "samples_of"]
 
 
 @dataclass(frozen=True)
@@ -82,26 +69,6 @@ class Samples:
     end: Start
 
 
-def batch_size_for(settings: Settings, size: int | None) -> int | None:
-    """Return the batch size of a run, None for all data.
-
-    Raises:
-        InputError: a minibatch for a sampler with a Metropolis test.
-    """
-    if size is None:
-        return None
-    if scheme_for(settings.sampler).exact:
-        if settings.batch_size not in (None, size):
-            raise InputError(
-                f"batch_size is {settings.batch_size}, but {settings.sampler} accepts or refuses "
-                f"by the loss over all {size} examples: leave it out, or use sampler='kinetic'"
-            )
-        return None
-    if settings.batch_size is not None:
-        return None if settings.batch_size == size else settings.batch_size
-    return None if size <= FULL_BATCH_UP_TO else MINIBATCH
-
-
 def sample(
     posterior: Posterior, settings: Settings, report: Report, start: Start | None = None
 ) -> Samples:
@@ -129,68 +96,36 @@ def sample_stack(
 
     ``settings.chains`` is that of all together.
     """
-    scheme = scheme_for(settings.sampler)
-    chains = settings.chains
-    batch_size = batch_size_for(settings, posterior.surface.size)
-    if start is not None and batch_size is not None:
-        batch_size = start.streams.batch_size
-    budget = settings.budget or DEFAULT_BUDGET * chains
-    spent, escapes, curvature = 0, 0, 0.0
-    while True:
-        if batch_size is None:
-            # All data have no error to correct.
-            posterior = replace(posterior, control_variate=False)
-        words = posterior.surface.plan(chains, batch_size)
-        # Before anything long begins: what it will take.
-        getattr(report, "say", _silent)(words)
-        if start is None:
-            streams = Streams.open(posterior, settings.seed, chains, batch_size)
-        else:
-            streams = replace(start.streams, batch_size=batch_size or 0)
-        left = budget - spent
-        warm = warm_up(
-            posterior,
-            scheme,
-            streams,
-            seed=settings.seed,
-            chains=chains,
-            step_size=settings.step_size,
-            curvature=curvature,
-            steps=settings.burn_in,
-            budget=left // 2,
-            growing=settings.batch_size is None and batch_size not in (None, FULL_BATCH_UP_TO),
-            report=report,
-            start=start,
-        )
-        spent += warm.evaluations
-        late = posterior.surface.execution.late(0.5)
-        if warm.growing and spent <= budget // 2 and not late:
-            batch_size = min(BATCH_GROWTH * (batch_size or 0), FULL_BATCH_UP_TO)
-            continue
-        # Exact samplers take several gradients a draw, control variates two.
-        most = (budget - spent) // (chains * warm.tuning.leaps * posterior.cost)
-        made = produce(posterior, warm, streams, settings, most, report)
-        spent += made.evaluations
-        tried = escapes == MOST_ESCAPES or spent > budget // 2
-        if made.escaped is None or tried or posterior.surface.execution.late(0.5):
-            break
-        # Places far steeper than those of the warm-up exist: once more, prepared for them.
-        escapes += 1
-        curvature = made.escaped
-    audit = audit_of(posterior, warm, streams, settings, made)
-    spent += audit.evaluations
+    course = Course(posterior, settings, start)
+    course.advance(settings, report)
+    return samples_of(course)
+
+
+def samples_of(course: Course, *, more: bool = False) -> list[Samples]:
+    """Return what a course has drawn, checkpoint by checkpoint.
+
+    ``more`` leaves it as it is, to be gone on with: what is looked at here, in copies of its
+    streams and of its curvature probe, then changes nothing that follows.
+    """
+    posterior, warm, line, streams = course.posterior, course.warm, course.line, course.streams
+    made, end_probe = line.made(course.reached), warm.curvature
+    if more:
+        warm = replace(warm, curvature=copy.copy(warm.curvature))
+        made = replace(made, balance=made.balance.copy())
+        batches = None if streams.batches is None else streams.batches.copy()
+        streams = replace(streams, batches=batches)
+    audit = audit_of(posterior, warm, streams, course.settings, made)
+    spent = course.evaluations + audit.evaluations
     copies = posterior.surface.copies
-    each = chains // copies
-    how = f"{words}, {warm.stepper.how}"
-    tuning = warm.tuning
-    end = Start(warm.state, tuning, warm.stepper, streams, warm.curvature)
-    parts = [
-        _samples(
-            posterior, warm, made, audit, slice(i * each, (i + 1) * each), batch_size, how, end
-        )
-        for i in range(copies)
-    ]
-    return [replace(part, evaluations=spent // copies) for part in parts]
+    each = course.settings.chains // copies
+    how = f"{course.words}, {warm.stepper.how}"
+    end = Start(warm.state, warm.tuning, warm.stepper, course.streams, end_probe)
+    parts = []
+    for i in range(copies):
+        chains = slice(i * each, (i + 1) * each)
+        part = _samples(posterior, warm, made, audit, chains, course.batch_size, how, end)
+        parts.append(replace(part, evaluations=spent // copies))
+    return parts
 
 
 def _samples(
@@ -254,10 +189,6 @@ def _before(warm: WarmUp, made: Production) -> Array:
 def _rows(chains: slice, keep: np.ndarray) -> np.ndarray:
     """Indices of the kept ones among some of the chains."""
     return np.flatnonzero(keep) + chains.start
-
-
-def _silent(_text: str) -> None:
-    pass
 
 
 def minibatch_heat(step_size: float, friction: float | None, noise: float, llc: float) -> float:

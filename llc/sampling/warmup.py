@@ -46,6 +46,7 @@ class WarmUp:
         curvature: the probe, warm, for an audit of the step later on; None with a given step.
         growing: whether a larger batch should be tried: minibatch noise slows the chains more than
             fourfold.
+        cut: whether budget or time ended it before the virial, or the cooling after it.
     """
 
     state: Any
@@ -56,6 +57,7 @@ class WarmUp:
     evaluations: int
     curvature: CurvatureProbe | None
     growing: bool
+    cut: bool
 
 
 def warm_up(
@@ -93,7 +95,7 @@ def warm_up(
     walk = Walk(posterior, stepper, streams, seed, chains, step_size, curvature, start)
     most = max(1, budget // (chains * posterior.cost))
     limit = most if steps is None else steps
-    strained = False
+    strained = arrived = False
     blocks: list[Draws] = []
     kept: Draws | None = None
     taken, total, next_check, elapsed, rescues = 0, 0, 0, 0.0, 0
@@ -130,6 +132,7 @@ def warm_up(
         kept = Draws.join(blocks[len(blocks) // 2 :]).chains(~gone)
         enough = taken >= LEAST_STEPS and elapsed >= RELAXATIONS
         if steps is None and enough and _in_equilibrium(kept, posterior.dimension, walk.hot()):
+            arrived = True
             break
     if not strained:
         cooled = _cool(walk, kept, max(most - total, 0))
@@ -144,6 +147,7 @@ def warm_up(
         walk.evaluations,
         walk.probe,
         strained or (growing and walk.strain() > MOST_STRAIN),
+        steps is None and not (arrived and total < most),
     )
 
 

@@ -19,7 +19,7 @@ from llc.isolation import undisturbed
 from llc.parts import as_strings
 from llc.progress import Bar
 from llc.sampling.chains import Report
-from llc.sampling.run import DEFAULT_BUDGET
+from llc.sampling.course import DEFAULT_BUDGET
 from llc.sampling.walk import Start
 from llc.scale.curve import ScaleCurve
 from llc.settings import Settings

@@ -27,7 +27,7 @@ class Line:
         late = SimpleNamespace(late=lambda: False)
         self.posterior = SimpleNamespace(dimension=4, surface=SimpleNamespace(execution=late))
         self.warm = SimpleNamespace(steps=0)
-        self.parts, self.discarded = [], []
+        self.parts, self.discarded, self.check = [], [], production.FIRST_CHECK
         self._offsets, self._stream = np.array(offsets)[:, None], np.random.default_rng(0)
 
     @property
