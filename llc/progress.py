@@ -5,12 +5,21 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-__all__ = ["Bar", "Log", "part_of"]
+__all__ = ["Bar", "Log", "duration", "part_of"]
 
 FIRST = 30.0
 """Seconds until a log's first line; each wait is twice the one before."""
 EVERY = 300.0
 """Seconds between two lines in a log, at most."""
+
+
+def duration(seconds: float) -> str:
+    """Say how long, in the unit that suits: ``"40 s"``, ``"12 min"``, ``"3.5 h"``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def part_of(

@@ -52,10 +52,11 @@ def test_a_terminal_has_its_bar_and_no_lines(clock, monkeypatch):
 
 @pytest.mark.parametrize(("given", "lines"), [(True, 1), (None, 0), (lambda *_: None, 0)])
 def test_checkpoints_are_counted_where_that_was_asked_for(clock, capsys, given, lines):
-    with Watch("run", 3, given) as watch:
+    with Watch(given).begin("run", 3) as watch:
         watch(10, None)
         clock[0] = 400.0
         watch(20, None)
         watch(30, None)
     said = capsys.readouterr().err.splitlines()
-    assert said == ["run: step 20; 2 of 3 checkpoints"] * lines
+    # The first took no time, as one does that was there already.
+    assert said == ["run: step 20; 2 of 3 checkpoints, about 7 min left"] * lines

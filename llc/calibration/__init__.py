@@ -1,15 +1,28 @@
 """Settings nobody gave, chosen from the model and its data by rules that fit on a page."""
 
-from llc.calibration.choices import Resolved, choose, fill, first_gamma, resolve, resolve_task
+from llc.calibration.choices import (
+    Choice,
+    Pilot,
+    Resolved,
+    choose,
+    fill,
+    first_gamma,
+    pilot_at,
+    resolve,
+    resolve_task,
+)
 from llc.calibration.freezing import calibrate, freeze_task
 
 __all__ = [
+    "Choice",
+    "Pilot",
     "Resolved",
     "calibrate",
     "choose",
     "fill",
     "first_gamma",
     "freeze_task",
+    "pilot_at",
     "resolve",
     "resolve_task",
 ]

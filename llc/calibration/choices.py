@@ -136,15 +136,30 @@ def resolve(surface: LossSurface, settings: Settings, report: Report | None = No
     return Resolved(chosen, found.evaluations, found.sound)
 
 
-def choose(surface: LossSurface, settings: Settings, report: Report) -> tuple[Settings, Choice]:
-    """Fill in nβ, sampler and γ; return the settings, and how γ was found."""
+def choose(
+    surface: LossSurface,
+    settings: Settings,
+    report: Report,
+    *,
+    digits: int | None = None,
+    above: float = 0.0,
+) -> tuple[Settings, Choice]:
+    """Fill in nβ, sampler and γ; return the settings, and how γ was found.
+
+    Args:
+        surface: the loss around w*.
+        settings: choices already made.
+        report: progress callback.
+        digits: of each γ that is tried; None for all.
+        above: γ is not lowered to this or beyond.
+    """
     chosen = fill(settings, surface.size)
     if chosen.gamma is not None:
         return chosen, Choice(chosen.gamma, "", 0, True, None)
     whole = surface.execution
     surface.execution = whole.first(SHARE_OF_PILOTS)
     try:
-        found = _choose_gamma(surface, chosen, report)
+        found = _choose_gamma(surface, chosen, report, digits, above)
     finally:
         surface.execution = whole
     reasons = {**chosen.reasons, "gamma": found.why}
@@ -170,13 +185,18 @@ def first_gamma(surface: LossSurface) -> float:
     return START * dimension / weight
 
 
-def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> Choice:
+def _choose_gamma(
+    surface: LossSurface, settings: Settings, report: Report, digits: int | None, above: float
+) -> Choice:
     """Lower γ tenfold from its start until λ̂ no longer depends on it, or it must not be."""
-    gamma = first_gamma(surface)
+    gamma = _rounded(first_gamma(surface), digits)
     kept: Pilot | None = None
     spent = 0
     stopped = f"lowered {DECADES} times without a plateau"
     for _ in range(DECADES + 1):
+        if gamma <= above:
+            stopped = f"{above:.3g} was not to be reached"
+            break
         left = PILOT_BUDGET if settings.budget is None else settings.budget - spent
         told = part_of(f"trying gamma {gamma:.4g}", report)
         pilot = pilot_at(surface, settings, gamma, min(left, PILOT_BUDGET), told, PATIENCE)
@@ -194,11 +214,15 @@ def _choose_gamma(surface: LossSurface, settings: Settings, report: Report) -> C
         if settings.budget is not None and spent > SHARE_OF_PILOTS * settings.budget:
             stopped = "the budget allowed no further one"
             break
-        gamma /= 10
+        gamma = _rounded(gamma / 10, digits)
     if kept is None:
         return Choice(gamma, f"100·D/‖w*‖², though {stopped}", spent, False, None)
     why = f"from 100·D/‖w*‖² downwards: {stopped}"
     return Choice(kept.gamma, why, spent, True, kept)
+
+
+def _rounded(gamma: float, digits: int | None) -> float:
+    return gamma if digits is None else float(f"{gamma:.{digits}g}")
 
 
 def _on_plateau(before: Pilot | None, now: Pilot) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llc.cli.choices import execution_of, settings_of
+from llc.cli.drawing import Drawing
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.trajectory import Trajectory, trace
@@ -36,7 +37,8 @@ def traced(options: "Trace") -> Trajectory:
         follow=options.follow,
         follow_for=options.follow_for,
         execution=execution_of(options),
-        progress=True,
+        # Of a shard the folder, and with it the figure, is shared.
+        progress=Drawing(options.out) if options.shard is None else True,
     )
 
 

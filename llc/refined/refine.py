@@ -84,7 +84,7 @@ def refine(
         shared = _recorded(Path(out), chosen, wanted)
     if shared is None:
         with Bar(built.label) if progress is True else nullcontext() as report:
-            shared = settle(built, items, wanted, False, execution, report)
+            shared = settle(built, items, wanted, False, execution, report).settings
         if out is not None:
             _record(Path(out), built.label, chosen, folders, wanted, shared)
     # What follows each part's own curvature stays open; what is shared is not.

@@ -1,36 +1,38 @@
 """One set of settings for all checkpoints of a run, chosen at a few of them."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from llc.calibration import Resolved, fill, freeze_task, resolve_task
+from llc.calibration import Resolved, fill, freeze_task
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.progress import part_of
 from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.task import Task
+from llc.trajectory.agreement import DIGITS, Trial, agree, in_turn, picks
 from llc.trajectory.sources import Item
 
-__all__ = ["FROZEN", "PILOTS", "is_open", "picks", "settle"]
+__all__ = ["FROZEN", "Settled", "is_open", "settle"]
 
-PILOTS = 3
 FROZEN = ("step_size", "burn_in", "draws")
 BUDGET = 100_000
 Choose = Callable[[Task, Settings, Execution | None, Report | None], Resolved]
+
+
+class Settled(NamedTuple):
+    """Settings of a run, and pilots with these very settings, to be gone on with."""
+
+    settings: Settings
+    trials: list[Trial]
 
 
 def is_open(settings: Settings, freeze: bool) -> bool:
     """Whether anything has to be chosen by looking at checkpoints."""
     left = [name for name in FROZEN if getattr(settings, name) is None]
     return settings.gamma is None or (freeze and bool(left))
-
-
-def picks(count: int) -> list[int]:
-    """Positions of the pilots: first, middle, last."""
-    return sorted({round(i * (count - 1) / (PILOTS - 1)) for i in range(PILOTS)})
 
 
 def settle(
@@ -40,13 +42,15 @@ def settle(
     freeze: bool,
     execution: Execution | None,
     report: Report | None = None,
-) -> Settings:
-    """Choose what is open at the first, the middle and the last checkpoint; keep the safest.
+) -> Settled:
+    """Choose what is open at a few checkpoints, for all of them.
 
-    γ is the largest of theirs, the most local. With ``freeze`` step size, burn-in and draws are
-    then settled at that γ: the smallest step, and the most burn-in and draws counted in time,
-    since steps half as long take twice as many. Numbers are rounded to six digits, so that
-    machines that round differently agree.
+    γ is chosen at the last checkpoint and tried at the first and the middle one, by a pilot each.
+    Where that pilot speaks against it, the checkpoint chooses for itself, and the larger γ, the
+    more local, is kept. With ``freeze`` step size, burn-in and draws are then settled at the
+    first, the middle and the last one: the smallest step, and the most burn-in and draws counted
+    in time, since steps half as long take twice as many. Numbers are rounded to six digits, so
+    that machines that round differently agree.
 
     Args:
         task: its own weights do not matter.
@@ -60,19 +64,13 @@ def settle(
         InputError: none of the checkpoints can be used.
     """
     if not is_open(wanted, freeze):
-        return fill(wanted, task.size)
+        return Settled(fill(wanted, task.size), [])
     if wanted.gamma is None:
-        voters = _ask(task, items, wanted, execution, resolve_task, report)
-        most = max(voters, key=lambda settings: settings.gamma or 0.0)
-        assert most.gamma is not None
-        why = f"largest of {len(voters)} checkpoints'; {most.reasons['gamma']}"
-        chosen = replace(
-            most, gamma=_rounded(most.gamma), reasons={**most.reasons, "gamma": why}
-        )  # fmt: skip
+        chosen, trials = agree(task, items, wanted, execution, report)
     else:
-        chosen = fill(wanted, task.size)
+        chosen, trials = fill(wanted, task.size), []
     if not is_open(chosen, freeze):
-        return chosen
+        return Settled(chosen, trials)
     # The name of the sampler stays open: a frozen step may ask for another.
     named = replace(chosen, sampler=wanted.sampler, batch_size=wanted.batch_size)
     votes = _ask(task, items, named, execution, freeze_task, report)
@@ -80,7 +78,7 @@ def settle(
     if others and len({vote.sampler for vote in votes}) > 1:
         again = replace(named, sampler=others.pop())
         votes = _ask(task, items, again, execution, freeze_task, report)
-    return _safest(votes, wanted)
+    return Settled(_safest(votes, wanted), [])
 
 
 def _safest(votes: Sequence[Settings], wanted: Settings) -> Settings:
@@ -126,7 +124,7 @@ def _ask(
     choices: list[Resolved] = []
     problems: list[InputError] = []
     chosen = picks(len(items))
-    for position in _order(len(items), chosen):
+    for position in in_turn(len(items), chosen):
         # Others stand in, latest first, only where none of the pilots can be used.
         if choices and position not in chosen:
             break
@@ -142,10 +140,5 @@ def _ask(
     return sound or [choice.settings for choice in choices]
 
 
-def _order(count: int, first: Sequence[int]) -> Iterator[int]:
-    yield from first
-    yield from (i for i in reversed(range(count)) if i not in first)
-
-
 def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
+    return float(f"{value:.{DIGITS}g}")

@@ -1,6 +1,6 @@
 """``run.json``: what a run folder was made with, and whether it is what is asked for now."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,8 @@ from llc.execution import Execution
 from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.task import Task
-from llc.trajectory.common import PILOTS, is_open, settle
+from llc.trajectory.agreement import PILOTS
+from llc.trajectory.common import Settled, is_open, settle
 from llc.trajectory.fingerprints import fingerprint_parts
 from llc.trajectory.sources import Item
 from llc.trajectory.store import RunFolder
@@ -99,7 +100,8 @@ def settle_in(
     freeze: bool,
     folder: RunFolder | None,
     execution: Execution | None,
-    report: Report | None = None,
+    report: Report | None,
+    keep: Callable[[Settled], None],
 ) -> tuple[Settings, Iterator[Item | None]]:
     """Find the settings of a folder, or choose them and write ``run.json``.
 
@@ -112,6 +114,8 @@ def settle_in(
         folder: the run folder, if there is one.
         execution: device and limits.
         report: progress callback of the choice.
+        keep: called with what was found, before it is written that it was: a trace that is killed
+            between the two chooses again, and what goes on later has the same numbers.
 
     Returns:
         The settings, and the checkpoints, of which none is lost.
@@ -132,8 +136,10 @@ def settle_in(
         pilots, feed = _head(feed)
         if not pilots:
             raise InputError("checkpoints is empty, or none came in time: give at least one")
-    chosen = settle(task, pilots or [], wanted, freeze, execution, report)
+    settled = settle(task, pilots or [], wanted, freeze, execution, report)
+    chosen = settled.settings
     if folder is not None:
+        keep(settled)
         record = make_record(task, parts, asked, freeze, chosen, steps)
         if not folder.describe(record, first=True):
             # Another shard was first: what it chose is for all.

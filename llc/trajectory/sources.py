@@ -14,7 +14,9 @@ from llc.errors import InputError
 from llc.formats import is_model_folder
 from llc.language import hub
 
-__all__ = ["Item", "Source", "as_items", "is_lazy", "items_of_paths", "paths_of"]
+__all__ = [
+    "Item", "Source", "as_items", "coarse_to_fine", "is_lazy", "items_of_paths", "paths_of",
+]  # fmt: skip
 
 Weights = Mapping[str, Tensor]
 Source = (
@@ -55,6 +57,22 @@ class Item:
         assert self.path is not None
         weights, found = read_checkpoint(self.path)
         return weights, {**{k: v for k, v in found.items() if k != "step"}, **self.metadata}
+
+
+def coarse_to_fine(items: Sequence[Item]) -> list[Item]:
+    """Return first, last, middle, then the middles between them, and so on.
+
+    What is finished at any time then spans the whole run.
+    """
+    last = len(items) - 1
+    order = dict.fromkeys((0, last))
+    gaps = [(0, last)]
+    for low, high in gaps:
+        if high - low > 1:
+            middle = (low + high + 1) // 2
+            order[middle] = None
+            gaps += [(low, middle), (middle, high)]
+    return [items[position] for position in order]
 
 
 def is_lazy(source: Source) -> bool:

@@ -13,9 +13,12 @@ import torch
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.progress import Bar
+from llc.sampling.chains import Report
 from llc.settings import Settings
 from llc.task import Task
+from llc.trajectory.agreement import finish
 from llc.trajectory.checks import check, check_stack
+from llc.trajectory.common import Settled
 from llc.trajectory.crew import Crew, Foreign, Here
 from llc.trajectory.disk import held
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_values
@@ -23,8 +26,8 @@ from llc.trajectory.follow import follow as follow_files
 from llc.trajectory.processes import Processes
 from llc.trajectory.record import settle_in
 from llc.trajectory.run import Run
-from llc.trajectory.sources import Source, as_items, is_lazy
-from llc.trajectory.store import RunFolder
+from llc.trajectory.sources import Source, as_items, coarse_to_fine, is_lazy
+from llc.trajectory.store import Kept, RunFolder
 from llc.trajectory.trajectory import Trajectory
 from llc.trajectory.watch import Progress, Watch
 from llc.trajectory.work import Order
@@ -55,7 +58,8 @@ def trace(
 
     One nβ, one γ and one seed, of noise and of batches, serve all checkpoints, so that differences
     between them are differences of the checkpoints. Where γ is not given it is chosen at the
-    first, the middle and the last checkpoint, and the most local kept. Step size, burn-in and
+    last checkpoint, and raised where the first or the middle one cannot do with it. Step size,
+    burn-in and
     draws follow each checkpoint's own curvature; with ``freeze`` they too are shared, the safest
     of the three checkpoints', and each estimate's own verdict says where they do not serve. It is
     not the default since shared noise alone does most of what it is for: on a network that groks,
@@ -88,6 +92,9 @@ def trace(
         follow_for: end it also after so many seconds without a new one.
         execution: device, compilation and memory limit; none of it decides a result.
         progress: True for a bar, or a function called with (step, estimate or None if skipped).
+            First, last and middle checkpoint come first, then those between them, so that what is
+            finished spans the whole run; files that come one by one, shards and stacks keep their
+            order.
         **given: single settings, instead of ``settings``.
 
     Returns:
@@ -119,13 +126,22 @@ def trace(
             assert isinstance(checkpoints, str | Path)
             feed = follow_files(checkpoints, follow_for)
         else:
-            feed = as_items(checkpoints) if items is None else iter(items)
+            feed = as_items(checkpoints)
+            if items is not None:
+                # Shards and stacks are parts of the run in its own order.
+                alone = shard is None and stack == 1
+                feed = iter(coarse_to_fine(items) if alone else items)
         folder = None if out is None else RunFolder(out)
-        with Bar(task.label) if progress is True else nullcontext() as report:
-            chosen, feed = settle_in(task, items, feed, wanted, freeze, folder, execution, report)
-        check_stack(stack, chosen)
         key, named = fingerprint_task(task), fingerprint_values(dict(task.readings or {}))
-        order = Order(task, key, chosen, execution, n_eff, named)
+        order = Order(task, key, wanted, execution, n_eff, named)
+        watch = Watch.of(progress)
+        with Bar(task.label) if watch.shown else nullcontext() as report:
+            chosen, feed = settle_in(
+                task, items, feed, wanted, freeze, folder, execution, report,
+                partial(_keep, folder, order, report),
+            )  # fmt: skip
+        check_stack(stack, chosen)
+        order = replace(order, settings=chosen)
         crew: Crew
         if executor is not None:
             crew = Foreign(order, executor)
@@ -135,9 +151,20 @@ def trace(
             crew = Here(order)
         run = Run(order, folder, shard, stack)
         total = None if items is None else len(items[run.first :: run.every])
-        with Watch(task.label, total, progress) as watch:
+        with watch.begin(task.label, total):
             run.go(feed, crew, watch, patient=follow)
         return run.finish(task.label, whole=items is not None)
+
+
+def _keep(folder: RunFolder | None, order: Order, report: Report | None, settled: Settled) -> None:
+    """Let the pilots that settings were chosen by become estimates; readings come later."""
+    limited = order.execution is not None and order.execution.seconds is not None
+    if folder is None or limited:
+        return
+    order = replace(order, settings=settled.settings)
+    for item, estimate in finish(settled.trials, settled.settings, report):
+        mark, _ = order.mark(*item.read())
+        folder.keep(item.step, mark, Kept(estimate, {}, ""))
 
 
 def _with_readings(task: Task | Callable[[], Task], readings: Mapping[str, Any]) -> Task:

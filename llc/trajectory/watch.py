@@ -1,30 +1,50 @@
 """What is seen of a trace while it runs."""
 
 import sys
+import time
 from collections.abc import Callable
+from typing import Any
 
 from llc.estimation import Estimate
-from llc.progress import Log
+from llc.progress import Log, duration
 
 __all__ = ["Progress", "Watch"]
 
-Progress = bool | Callable[[int, Estimate | None], None] | None
+QUICK = 1.0
 
 
 class Watch:
     """A bar over checkpoints, or the caller's own function; use as a context manager.
 
     Where standard error is no terminal a line now and then takes the bar's place.
+
+    Attributes:
+        shown: whether there is a bar, or lines.
     """
 
-    def __init__(self, name: str, total: int | None, progress: Progress) -> None:
+    def __init__(self, progress: "Progress") -> None:
+        self._call = progress if callable(progress) else None
+        self.shown = progress is True
+        self._bar: Any = None
+        self._log: Log | None = None
+        self._total: int | None = None
+        self._done = self._quick = 0
+        self._begun = time.monotonic()
+
+    @classmethod
+    def of(cls, progress: "Progress | Watch") -> "Watch":
+        """Return what is one already, or make one."""
+        return progress if isinstance(progress, Watch) else cls(progress)
+
+    def begin(self, name: str, total: int | None) -> "Watch":
+        """Start to count, of ``total`` checkpoints where that is known."""
         from tqdm import tqdm
 
-        self._call = progress if callable(progress) else None
-        shown = progress is True and sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=name, unit="checkpoint", disable=not shown)
-        self._log = Log(name, shown=progress is True)
-        self._done, self._total = 0, total
+        off = not (self.shown and sys.stderr.isatty())
+        self._bar = tqdm(total=total, desc=name, unit="checkpoint", disable=off)
+        self._log = Log(name, shown=self.shown)
+        self._total, self._begun = total, time.monotonic()
+        return self
 
     def __enter__(self) -> "Watch":
         return self
@@ -36,10 +56,24 @@ class Watch:
         """Tell of one more checkpoint; None where it was skipped."""
         if self._call is not None:
             self._call(step, estimate)
+        assert self._log is not None
         self._bar.update()
         self._done += 1
         said = f"step {step}" + ("" if estimate is None else f", LLC {estimate.llc:.4g}")
         if estimate is not None:
             self._bar.set_postfix_str(said)
         of = "" if self._total is None else f" of {self._total}"
-        self._log(f"{said}; {self._done}{of} checkpoints")
+        self._log(f"{said}; {self._done}{of} checkpoints{self._left()}")
+
+    def _left(self) -> str:
+        """How long it will take, by what it took; what was there already took nothing."""
+        elapsed = time.monotonic() - self._begun
+        if elapsed < QUICK:
+            self._quick = self._done
+        worked = self._done - self._quick
+        if self._total is None or not 0 < self._done < self._total or not worked:
+            return ""
+        return f", about {duration(elapsed / worked * (self._total - self._done))} left"
+
+
+Progress = bool | Callable[[int, Estimate | None], None] | Watch | None
