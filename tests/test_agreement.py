@@ -142,11 +142,17 @@ def test_the_order_is_coarse_to_fine_and_leaves_nothing_out(count):
 def test_a_figure_is_there_before_the_run_is_over(line, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(drawing, "EVERY", 0.0)
     monkeypatch.setattr(drawing, "SHARE", np.inf)
-    seen = []
+    seen, said, save = [], [], drawing.plot.save
+
+    def saved(figure, path):
+        said.append([text.get_text() for text in figure.texts])
+        return save(figure, path)
+
+    monkeypatch.setattr(drawing.plot, "save", saved)
 
     class Seen(Drawing):
-        def __call__(self, step, estimate):
-            super().__call__(step, estimate)
+        def __call__(self, step, estimate, *, fresh=True):
+            super().__call__(step, estimate, fresh=fresh)
             caption = tmp_path / "figures" / "trajectory.caption.txt"
             seen.append(caption.read_text() if caption.is_file() else None)
 
@@ -155,5 +161,6 @@ def test_a_figure_is_there_before_the_run_is_over(line, tmp_path, monkeypatch, c
               progress=Seen(tmp_path))  # fmt: skip
     assert seen[:2] == [None, None]
     assert seen[2] != seen[3]
+    assert [text[-1] for text in said] == [f"{n} of 5 checkpoints so far" for n in (3, 4)]
     assert json.loads((tmp_path / "run.json").read_text())["steps"] == [10, 20, 30, 40, 50]
     assert f"figure so far: {tmp_path / 'figures' / 'trajectory.png'}" in capsys.readouterr().err

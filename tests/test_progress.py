@@ -52,11 +52,23 @@ def test_a_terminal_has_its_bar_and_no_lines(clock, monkeypatch):
 
 @pytest.mark.parametrize(("given", "lines"), [(True, 1), (None, 0), (lambda *_: None, 0)])
 def test_checkpoints_are_counted_where_that_was_asked_for(clock, capsys, given, lines):
-    with Watch(given).begin("run", 3) as watch:
-        watch(10, None)
-        clock[0] = 400.0
+    with Watch(given).begin("run", 4) as watch:
+        watch(10, None, fresh=False)
         watch(20, None)
+        clock[0] = 400.0
         watch(30, None)
+        watch(40, None)
     said = capsys.readouterr().err.splitlines()
-    # The first took no time, as one does that was there already.
-    assert said == ["run: step 20; 2 of 3 checkpoints, about 7 min left"] * lines
+    assert said == ["run: step 30; 3 of 4 checkpoints, about 3 min left"] * lines
+
+
+def test_what_workers_have_in_hand_counts_as_half_done(clock, capsys):
+    with Watch(True).begin("run", 9, hands=3) as watch:
+        clock[0] = 600.0
+        watch(10, None)
+    assert "1 of 9 checkpoints, about 40 min left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(40, "40 s"), (720, "12 min"), (12600, "3.5 h")])
+def test_durations_are_said_in_the_unit_that_suits(seconds, said):
+    assert progress.duration(seconds) == said

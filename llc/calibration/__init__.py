@@ -1,6 +1,7 @@
 """Settings nobody gave, chosen from the model and its data by rules that fit on a page."""
 
 from llc.calibration.choices import (
+    PATIENCE,
     Choice,
     Pilot,
     Resolved,
@@ -14,6 +15,7 @@ from llc.calibration.choices import (
 from llc.calibration.freezing import calibrate, freeze_task
 
 __all__ = [
+    "PATIENCE",
     "Choice",
     "Pilot",
     "Resolved",

@@ -2,8 +2,9 @@
 
 nβ is n/ln n, with n the size of the data set (Watanabe 2013, WBIC). γ starts at 100·D/‖w*‖²,
 where the prior moves weights by a tenth of their norm, and is lowered tenfold while λ̂ still
-depends on it, the chains stay local, and their virial says that they arrived. D/‖w*‖² alone is
-not safe: on a network that is still fitting, chains leave the basin with a virial of 1.
+depends on it, the chains stay local, and their virial says that they arrived, as long as that
+can be seen within a pilot's budget. D/‖w*‖² alone is not safe: on a network that is still
+fitting, chains leave the basin with a virial of 1.
 """
 
 import math
@@ -18,6 +19,7 @@ from llc.posterior import Posterior
 from llc.progress import part_of
 from llc.sampling.chains import Report
 from llc.sampling.course import Course, batch_size_for
+from llc.sampling.production import LEAST_ESS
 from llc.sampling.run import Samples, samples_of
 from llc.settings import Settings
 from llc.surface import LossSurface
@@ -37,6 +39,8 @@ PILOT_BUDGET = 10_000
 # came through had never asked for more than 1.2 times it; those that did not, for 4 to 12 in the
 # end.
 PATIENCE = 2.0
+# What holds chains at a tenth of γ lets them go √10 times later, and their steps grow no longer.
+SLOWER = 10**0.5
 # Chains times weights up to which a pilot is held, in three such vectors, while the next one runs.
 MOST_HELD = 2**24
 # A further γ is tried in the first third of the time; pilots end when half of it is over.
@@ -208,6 +212,9 @@ def _choose_gamma(
         if _on_plateau(before, kept):
             stopped = "the LLC no longer depends on it"
             break
+        if SLOWER * _to_be_effective(pilot) > PILOT_BUDGET:
+            stopped = f"at {gamma / 10:.3g} it would take more than {PILOT_BUDGET} gradients to see"
+            break
         if surface.execution.late(SHARE_TO_BEGIN / SHARE_OF_PILOTS):
             stopped = "there was no time to go further"
             break
@@ -219,6 +226,16 @@ def _choose_gamma(
         return Choice(gamma, f"100·D/‖w*‖², though {stopped}", spent, False, None)
     why = f"from 100·D/‖w*‖² downwards: {stopped}"
     return Choice(kept.gamma, why, spent, True, kept)
+
+
+def _to_be_effective(pilot: Pilot) -> float:
+    """Gradients of a pilot's burn-in and first hundred effective draws.
+
+    It may have taken more for an LLC near zero, whose error is large beside it at any pace.
+    """
+    burn_in, draws = pilot.samples.burn_in, pilot.samples.draws.length
+    effective = min(LEAST_ESS / pilot.moments.ess, 1.0) * draws
+    return pilot.evaluations * (burn_in + effective) / (burn_in + draws)
 
 
 def _rounded(gamma: float, digits: int | None) -> float:

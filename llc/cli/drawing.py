@@ -31,15 +31,20 @@ class Drawing(Watch):
         self._out, self._told = out, False
         self._next = time.monotonic() + EVERY
 
-    def __call__(self, step: int, estimate: Estimate | None) -> None:
+    def __call__(self, step: int, estimate: Estimate | None, *, fresh: bool = True) -> None:
         """Tell of one more checkpoint, and draw if it is time to."""
-        super().__call__(step, estimate)
+        super().__call__(step, estimate, fresh=fresh)
         started = time.monotonic()
         if started < self._next or self._done < LEAST_POINTS or self._done == self._total:
             return
         try:
-            so_far = Trajectory.load(self._out)
-            figures = plot.save(plot.trajectory(so_far), self._out / "figures" / "trajectory")
+            figure = plot.trajectory(Trajectory.load(self._out))
+            of = "" if self._total is None else f" of {self._total}"
+            figure.text(
+                0.01, 0.99, f"{self._done}{of} checkpoints so far", va="top", size="small",
+                color="0.4",
+            )  # fmt: skip
+            figures = plot.save(figure, self._out / "figures" / "trajectory")
         except (InputError, OSError):
             return  # what is wrong is told where the trace ends
         if not self._told:

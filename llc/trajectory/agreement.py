@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from llc.calibration import Choice, Pilot, choose, pilot_at
+from llc.calibration import PATIENCE, Choice, Pilot, choose, pilot_at
 from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.estimator import measure
@@ -25,11 +25,16 @@ DIGITS = 6
 
 
 class Trial(NamedTuple):
-    """A pilot that went well, and where."""
+    """A pilot, and where; the loss too if the pilot can be gone on with."""
 
     item: Item
-    surface: LossSurface
+    surface: LossSurface | None
     pilot: Pilot
+
+    @classmethod
+    def of(cls, item: Item, surface: LossSurface, pilot: Pilot) -> "Trial":
+        """Put together what is worth to be held."""
+        return cls(item, None if pilot.course is None else surface, pilot)
 
 
 class _Vote(NamedTuple):
@@ -70,7 +75,8 @@ def agree(
     doubtful: list[_Vote] = []
     trials: list[Trial] = []
     problems: list[InputError] = []
-    first = picks(len(items))[::-1]
+    *others, last = picks(len(items))
+    first = [last, *others]
     for position in in_turn(len(items), first):
         # Others stand in only where none of the pilots can be used.
         if (sound or doubtful) and position not in first:
@@ -92,13 +98,12 @@ def agree(
     most = max(votes, key=lambda vote: vote.choice.gamma)
     gamma = most.choice.gamma
     agreed = [trial for trial in trials if trial.pilot.gamma == gamma]
-    others = sorted(trial.item.step for trial in agreed if trial.item.step != most.item.step)
+    served = sorted(trial.item.step for trial in agreed if trial.item.step != most.item.step)
     why = f"chosen at step {most.item.step}, {most.choice.why}"
-    if others:
-        why += f"; it serves at {' and '.join(map(str, others))}"
-    return replace(
-        most.settings, gamma=gamma, reasons={**most.settings.reasons, "gamma": why}
-    ), agreed
+    if served:
+        why += f"; it serves at {' and '.join(map(str, served))}"
+    reasons = {**most.settings.reasons, "gamma": why}
+    return replace(most.settings, reasons=reasons), agreed
 
 
 def _try(
@@ -118,12 +123,16 @@ def _try(
     if before:
         shared = replace(before[0].settings, gamma=gamma)
         tried = pilot_at(
-            surface, shared, gamma, report=part_of(f"trying gamma {gamma:.4g}", report)
+            surface,
+            shared,
+            gamma,
+            report=part_of(f"trying gamma {gamma:.4g}", report),
+            patience=PATIENCE,
         )
         if not tried.why_not:
-            return None, Trial(item, surface, tried)
+            return None, Trial.of(item, surface, tried)
     settings, choice = choose(surface, wanted, report, digits=DIGITS, above=gamma)
-    trial = None if choice.pilot is None else Trial(item, surface, choice.pilot)
+    trial = None if choice.pilot is None else Trial.of(item, surface, choice.pilot)
     return _Vote(item, settings, choice), trial
 
 
@@ -135,7 +144,7 @@ def finish(
     What they then are is what `llc.estimator.estimate_task` gives, number by number.
     """
     for item, surface, pilot in trials:
-        if pilot.course is None:
+        if surface is None or pilot.course is None:
             continue
         told = part_of(f"step {item.step}", report or _silent)
         with undisturbed():

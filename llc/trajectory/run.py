@@ -35,7 +35,8 @@ class Run:
                 for outcome in outcomes:
                     self._keep(outcome)
                     found = self.done.get(outcome.step)
-                    watch(outcome.step, None if found is None else found.estimate)
+                    fresh = outcome.estimate is not None or bool(outcome.reason)
+                    watch(outcome.step, None if found is None else found.estimate, fresh=fresh)
             finished = True
         except KeyboardInterrupt:
             # The one way to end a trace that follows a run.
@@ -59,7 +60,7 @@ class Run:
                 continue
             job = self._look(item)
             if job is None:
-                watch(item.step, self.done[item.step].estimate)
+                watch(item.step, self.done[item.step].estimate, fresh=False)
                 continue
             group.append(job)
             if len(group) == self.stack:

@@ -151,7 +151,7 @@ def trace(
             crew = Here(order)
         run = Run(order, folder, shard, stack)
         total = None if items is None else len(items[run.first :: run.every])
-        with watch.begin(task.label, total):
+        with watch.begin(task.label, total, workers):
             run.go(feed, crew, watch, patient=follow)
         return run.finish(task.label, whole=items is not None)
 

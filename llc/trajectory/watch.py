@@ -10,8 +10,6 @@ from llc.progress import Log, duration
 
 __all__ = ["Progress", "Watch"]
 
-QUICK = 1.0
-
 
 class Watch:
     """A bar over checkpoints, or the caller's own function; use as a context manager.
@@ -28,7 +26,8 @@ class Watch:
         self._bar: Any = None
         self._log: Log | None = None
         self._total: int | None = None
-        self._done = self._quick = 0
+        self._done = self._worked = 0
+        self._hands = 1
         self._begun = time.monotonic()
 
     @classmethod
@@ -36,14 +35,14 @@ class Watch:
         """Return what is one already, or make one."""
         return progress if isinstance(progress, Watch) else cls(progress)
 
-    def begin(self, name: str, total: int | None) -> "Watch":
-        """Start to count, of ``total`` checkpoints where that is known."""
+    def begin(self, name: str, total: int | None, hands: int = 1) -> "Watch":
+        """Start to count, of ``total`` checkpoints where that is known, so many at a time."""
         from tqdm import tqdm
 
         off = not (self.shown and sys.stderr.isatty())
         self._bar = tqdm(total=total, desc=name, unit="checkpoint", disable=off)
         self._log = Log(name, shown=self.shown)
-        self._total, self._begun = total, time.monotonic()
+        self._total, self._hands, self._begun = total, hands, time.monotonic()
         return self
 
     def __enter__(self) -> "Watch":
@@ -52,13 +51,14 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def __call__(self, step: int, estimate: Estimate | None) -> None:
-        """Tell of one more checkpoint; None where it was skipped."""
+    def __call__(self, step: int, estimate: Estimate | None, *, fresh: bool = True) -> None:
+        """Tell of one more checkpoint; None where it was skipped, not fresh if it was there."""
         if self._call is not None:
             self._call(step, estimate)
         assert self._log is not None
         self._bar.update()
         self._done += 1
+        self._worked += fresh
         said = f"step {step}" + ("" if estimate is None else f", LLC {estimate.llc:.4g}")
         if estimate is not None:
             self._bar.set_postfix_str(said)
@@ -66,13 +66,12 @@ class Watch:
         self._log(f"{said}; {self._done}{of} checkpoints{self._left()}")
 
     def _left(self) -> str:
-        """How long it will take, by what it took; what was there already took nothing."""
-        elapsed = time.monotonic() - self._begun
-        if elapsed < QUICK:
-            self._quick = self._done
-        worked = self._done - self._quick
-        if self._total is None or not 0 < self._done < self._total or not worked:
+        """How long the rest will take, by what the fresh ones took."""
+        if self._total is None or not self._worked or self._done >= self._total:
             return ""
+        # Those in hand are half done, on average.
+        worked = self._worked + (self._hands - 1) / 2
+        elapsed = time.monotonic() - self._begun
         return f", about {duration(elapsed / worked * (self._total - self._done))} left"
 
 
