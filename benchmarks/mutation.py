@@ -99,7 +99,8 @@ SELECTED = {
 """The tests of a file, the quick ones first, and what pytest's -k takes of them."""
 OTHERS = (
     (
-        SAMPLING + "test_settling.py", CONTROLS, SAMPLING + "test_budget.py",
+        SAMPLING + "test_settling.py", SAMPLING + "test_course.py", CONTROLS,
+        SAMPLING + "test_budget.py",
         SAMPLING + "test_curvature_probe.py", SAMPLING + "test_minibatch_heat.py",
         ESTIMATION + "test_tensor_virials.py", SAMPLING + "test_chain_independence.py",
         SAMPLING + "test_broken_kernels.py", "tests/test_time_limit.py",

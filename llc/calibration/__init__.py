@@ -1,18 +1,16 @@
 """Settings nobody gave, chosen from the model and its data by rules that fit on a page."""
 
 from llc.calibration.choices import (
-    PATIENCE,
     Choice,
-    Pilot,
     Resolved,
     choose,
     fill,
     first_gamma,
-    pilot_at,
     resolve,
     resolve_task,
 )
 from llc.calibration.freezing import calibrate, freeze_task
+from llc.calibration.pilots import PATIENCE, Pilot, pilot_at
 
 __all__ = [
     "PATIENCE",

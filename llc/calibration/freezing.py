@@ -10,13 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from llc.calibration.choices import (
-    Pilot,
-    Resolved,
-    choose,
-    pilot_at,
-    resolve_task,
-)
+from llc.calibration.choices import Resolved, choose, resolve_task
+from llc.calibration.pilots import Pilot, pilot_at
 from llc.diagnostics import mcse
 from llc.errors import InputError
 from llc.execution import Execution

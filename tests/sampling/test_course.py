@@ -9,7 +9,7 @@ from targets import Vector
 from torch import nn
 
 import llc
-from llc.calibration import choices
+from llc.calibration import choices, pilot_at
 from llc.estimator import estimate_task, measure
 from llc.posterior import Posterior
 from llc.sampling.course import Course
@@ -105,7 +105,7 @@ def test_a_pilot_that_cannot_come_through_is_given_up(monkeypatch):
     given = llc.Settings(n_beta=300.0)
     surface = LossSurface(two_wells())
     settings = choices.fill(given, None)
-    tried = [choices.pilot_at(surface, settings, 0.01, patience=p) for p in (float("inf"), 2.0)]
+    tried = [pilot_at(surface, settings, 0.01, patience=p) for p in (float("inf"), 2.0)]
     assert all("had not settled within 10000 gradients" in pilot.why_not for pilot in tried)
     assert tried[1].evaluations < 0.6 * tried[0].evaluations
     assert tried[1].course is None
