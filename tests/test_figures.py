@@ -1,6 +1,7 @@
 """Figures are made from results, with whatever those hold."""
 
 import math
+from dataclasses import replace
 
 from matplotlib.figure import Figure
 from tiny import FAST, linear, real_valued, refusal, run
@@ -43,6 +44,19 @@ def test_figures_on_given_axes_and_of_one_kind(tmp_path):
     llc.plot.save(ax.figure, tmp_path / "one.svg")
     assert (tmp_path / "one.svg").read_bytes() == first  # no dates, no random names
     assert ".jpg" in refusal(lambda: llc.plot.save(ax.figure, tmp_path / "one.jpg"))
+
+
+def test_a_null_out_of_reach_does_not_take_the_axis():
+    plain = trace()
+    nulls = [plain.llc[0], *(50 * max(plain.llc) for _ in plain.points[1:])]
+    points = [
+        replace(p, estimate=replace(p.estimate, null=n))
+        for p, n in zip(plain.points, nulls, strict=True)
+    ]
+    figure = llc.plot.trajectory(replace(plain, points=tuple(points)))
+    assert figure.axes[-1].get_ylim()[1] < 10 * max(plain.llc)
+    assert "(where that is at most 10 times the highest)" in figure.get_label()
+    assert "times the highest" not in llc.plot.trajectory(plain).get_label()
 
 
 def test_figure_of_the_initialisation():

@@ -65,10 +65,22 @@ def test_stages_of_a_known_curve():
     assert falling[-1].end == 10_000
 
 
+def test_a_slow_decline_that_no_slope_shows_is_not_called_flat():
+    # A network's own numbers: up within three checkpoints, then down by a third over seven.
+    steps = [10, 20, 40, 70, 110, 160, 230, 320, 450, 650, 900]
+    values = [3.17, 13.7, 49.9, 58.8, 59.2, 53.6, 50.4, 45.8, 44.1, 39.8, 38.3]
+    found = find_stages(of_known_llc(steps, values, 0.6))
+    assert found.stages[-1].direction == "falling"
+    assert found.stages[-1].start <= 160
+    # Where nothing but noise moves, it still is.
+    still = 38 + 0.6 * np.random.default_rng(1).normal(size=len(steps))
+    assert {s.direction for s in find_stages(of_known_llc(steps, still, 0.6)).stages} == {"flat"}
+
+
 def test_no_stage_begins_where_the_run_ends():
     steps = np.geomspace(10, 1000, 5)
     slope = np.array([0.0, 5.0, 5.0, 5.0, 0.5])
-    curve = SimpleNamespace(slope=slope, slope_sd=np.ones(5))
+    curve = SimpleNamespace(slope=slope, slope_sd=np.ones(5), mean=np.zeros(5), sd=np.ones(5))
     found = [(s.start, s.end, s.direction) for s in cut(steps, curve)]
     assert found == [(steps[0], steps[1], "flat"), (steps[1], steps[4], "rising")]
 

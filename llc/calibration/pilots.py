@@ -21,8 +21,10 @@ PILOT_BUDGET = 10_000
 # came through had never asked for more than 1.2 times it; those that did not, for 4 to 12 in the
 # end.
 PATIENCE = 2.0
-# What holds chains at a tenth of γ lets them go √10 times later, and their steps grow no longer.
+# Directions that the prior alone holds relax √10 times slower at a tenth of γ, and steps grow no
+# longer; where they are most directions, of which γ‖δ‖²/D is 1, they are what a pilot waits for.
 SLOWER = 10**0.5
+MOST = 0.5
 # Chains times weights up to which a pilot is held, in three such vectors, while the next one runs.
 MOST_HELD = 2**24
 
@@ -112,4 +114,5 @@ def cost_at_a_tenth(pilot: Pilot) -> float:
     """
     burn_in, draws = pilot.samples.burn_in, pilot.samples.draws.length
     effective = min(LEAST_ESS / pilot.moments.ess, 1.0) * draws
-    return SLOWER * pilot.evaluations * (burn_in + effective) / (burn_in + draws)
+    slower = SLOWER if pilot.moments.distance**2 > MOST else 1.0
+    return slower * pilot.evaluations * (burn_in + effective) / (burn_in + draws)

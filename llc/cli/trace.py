@@ -14,11 +14,13 @@ import torch
 
 from llc import plot
 from llc.cli.commands import remember
+from llc.cli.estimate import MOST_STEEP
 from llc.cli.shards import refuse_limits, submitted
 from llc.cli.tasks import arguments_of, load_task
 from llc.cli.tracing import traced, workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
+from llc.estimation.estimators import steepness
 from llc.maps import ScaleMap, scale_map
 from llc.progress import Bar
 from llc.trajectory import Trajectory
@@ -123,6 +125,7 @@ def _text(options: "Options", result: Trajectory, figures: "list[Path]") -> str:
         f"null      {_change(result, 'null', 'null_se')}",
         f"verdicts  {counts}",
     ]
+    lines += _steep(result)
     reasons: dict[str, list[Point]] = {}
     for point in points:
         for reason in point.estimate.verdict.reasons:
@@ -143,6 +146,19 @@ def _text(options: "Options", result: Trajectory, figures: "list[Path]") -> str:
     lines.append(f"table     {options.out / 'trajectory.csv'}")
     lines.append("figures   " + ", ".join(map(str, figures)))
     return "\n".join(lines)
+
+
+def _steep(result: Trajectory) -> list[str]:
+    """Numbers that are right may still be some of many: which they are, γ decides."""
+    estimates = [point.estimate for point in result.points]
+    shares = [steepness(e.llc, e.slope_gamma, e.slope_gamma_se) for e in estimates]
+    share = float(np.median(shares))
+    if share < MOST_STEEP:
+        return []
+    return [
+        f"scale     the LLC changes by {share:.0%} (median) an e-fold of gamma: compare only "
+        "numbers of this gamma"
+    ]
 
 
 def _change(result: Trajectory, name: str, error: str) -> str:

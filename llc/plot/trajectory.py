@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["settings_line", "trajectory"]
 
 MEMORISED = 0.99
+NULL_REACH = 10
 
 
 def trajectory(
@@ -129,15 +130,29 @@ def _run(ax: Any, result: "Trajectory", colour: str, marker: str, role: str) -> 
         )  # fmt: skip
     if _null_is_near(result):
         ax.plot(
-            result.steps, result.column("null"), "--", color=colour, alpha=0.6, lw=0.8,
+            result.steps, _null_in_reach(result), "--", color=colour, alpha=0.6, lw=0.8,
             label=f"prior-only null{role}",
         )  # fmt: skip
 
 
 def _null_is_near(result: "Trajectory") -> bool:
     """Where the prior alone would give many times as much it says nothing, and hides the curve."""
-    top = np.nanmax(result.llc) if np.isfinite(result.llc).any() else np.nan
-    return not (result.column("null") > 3 * top).all()
+    return not (result.column("null") > 3 * _highest(result)).all()
+
+
+def _highest(result: "Trajectory") -> float:
+    return float(np.nanmax(result.llc)) if np.isfinite(result.llc).any() else np.nan
+
+
+def _null_in_reach(result: "Trajectory") -> Array:
+    """Return the null up to ten times the highest LLC: above, it would take the axis for itself."""
+    null = result.column("null")
+    return np.where(null > NULL_REACH * _highest(result), np.nan, null)
+
+
+def _cut(result: "Trajectory") -> str:
+    lost = np.isnan(_null_in_reach(result)) & np.isfinite(result.column("null"))
+    return f" (where that is at most {NULL_REACH} times the highest)" if lost.any() else ""
 
 
 def _draw_transitions(ax: Any, transitions: "Sequence[Transition]") -> None:
@@ -258,7 +273,7 @@ def _caption(
 ) -> str:
     against = "" if control is None else f" against {control.name} (control)"
     beside = (
-        "and what the prior alone would give"
+        f"and what the prior alone would give{_cut(result)}"
         if _null_is_near(result)
         else "not drawn what the prior alone would give, always more than three times as much"
     )

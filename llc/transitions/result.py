@@ -74,7 +74,7 @@ class Stage:
         start: first step.
         end: last step.
         direction: ``"rising"``, ``"falling"``, or ``"flat"`` where the slope is within two standard
-            deviations of zero.
+            deviations of zero, and the difference of the ends within three.
     """
 
     start: float

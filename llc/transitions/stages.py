@@ -17,6 +17,7 @@ __all__ = ["Stages", "curve_columns", "cut", "find_stages"]
 
 FEWEST = 6
 SIGNIFICANT = 2.0
+ENDS_DIFFER = 3.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def find_stages(trajectory: Trajectory) -> Stages:
 
     Stages of Hoogland et al. 2024 (arXiv 2402.02364) meet where that slope is zero. Here it has an
     error: a stretch over which it is within two standard deviations of zero is a stage of its own,
-    called flat. The curve is a Gaussian process in ln step (`llc.smoothing`), whatever clock
+    called flat, unless the curve at its ends differs by more than three. The curve is a Gaussian
+    process in ln step (`llc.smoothing`), whatever clock
     `find_transitions` finds likeliest, so that slopes of all decades can be compared.
 
     Args:
@@ -62,6 +64,11 @@ def find_stages(trajectory: Trajectory) -> Stages:
 def cut(steps: Array, curve: Smooth) -> tuple[Stage, ...]:
     """Cut a smooth curve where its slope vanishes."""
     sign = np.where(np.abs(curve.slope) > SIGNIFICANT * curve.slope_sd, np.sign(curve.slope), 0)
+    for a, b in _runs(sign):
+        change = curve.mean[b] - curve.mean[a]
+        if sign[a] == 0 and abs(change) > ENDS_DIFFER * np.hypot(curve.sd[a], curve.sd[b]):
+            # What no slope shows by itself the stretch as a whole does.
+            sign[a : b + 1] = np.sign(change)
     changes = np.flatnonzero(np.diff(sign)) + 1
     # A stage that began at the last checkpoint would have no steps.
     cuts = [0, *changes[changes < len(sign) - 1], len(sign)]
@@ -71,6 +78,12 @@ def cut(steps: Array, curve: Smooth) -> tuple[Stage, ...]:
         Stage(float(steps[a]), float(steps[min(b, len(steps) - 1)]), names[int(sign[a])])
         for a, b in pairwise(cuts)
     )
+
+
+def _runs(sign: Array) -> list[tuple[int, int]]:
+    """First and last position of each stretch of one sign."""
+    cuts = [0, *(np.flatnonzero(np.diff(sign)) + 1).tolist(), len(sign)]
+    return [(a, b - 1) for a, b in pairwise(cuts)]
 
 
 def curve_columns(steps: Array, curve: Smooth) -> dict[str, list[float]]:

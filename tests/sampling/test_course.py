@@ -109,3 +109,13 @@ def test_a_pilot_that_cannot_come_through_is_given_up(monkeypatch):
     assert all("had not settled within 10000 gradients" in pilot.why_not for pilot in tried)
     assert tried[1].evaluations < 0.6 * tried[0].evaluations
     assert tried[1].course is None
+
+
+def test_a_pilot_is_not_begun_where_the_prior_would_let_go_too_late(net, monkeypatch):
+    monkeypatch.setattr(choices, "PILOT_BUDGET", 3000)
+    told = choices.resolve_task(net, llc.Settings(behavioural=True)).settings.reasons["gamma"]
+    assert "it would take more than 3000 gradients to see" in told
+    # Where the data hold all directions, γ has no say in how long it takes.
+    stiff = llc.Task(Vector(torch.ones(3)), potential=lambda m: 50 * ((m.w - 1) ** 2).sum())
+    settings = choices.resolve_task(stiff, llc.Settings(n_beta=100.0, sampler="sgld")).settings
+    assert "it would take" not in settings.reasons["gamma"]
