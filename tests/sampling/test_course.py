@@ -112,9 +112,9 @@ def test_a_pilot_that_cannot_come_through_is_given_up(monkeypatch):
 
 
 def test_a_pilot_is_not_begun_where_the_prior_would_let_go_too_late(net, monkeypatch):
-    monkeypatch.setattr(choices, "PILOT_BUDGET", 3000)
+    monkeypatch.setattr(choices, "PILOT_BUDGET", 1500)
     told = choices.resolve_task(net, llc.Settings(behavioural=True)).settings.reasons["gamma"]
-    assert "it would take more than 3000 gradients to see" in told
+    assert "it would take more than 1500 gradients to see" in told
     # Where the data hold all directions, γ has no say in how long it takes.
     stiff = llc.Task(Vector(torch.ones(3)), potential=lambda m: 50 * ((m.w - 1) ** 2).sum())
     settings = choices.resolve_task(stiff, llc.Settings(n_beta=100.0, sampler="sgld")).settings
