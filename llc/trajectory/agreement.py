@@ -75,14 +75,17 @@ def agree(
     doubtful: list[_Vote] = []
     trials: list[Trial] = []
     problems: list[InputError] = []
-    *others, last = picks(len(items))
-    first = [last, *others]
+    # Weights before training bear a γ at which none of the others settles: they come last.
+    first = picks(len(items))[::-1]
     for position in in_turn(len(items), first):
         # Others stand in only where none of the pilots can be used.
         if (sound or doubtful) and position not in first:
             break
         item = items[position]
-        told = part_of(f"step {item.step}", report or _silent)
+        place = f"choosing gamma at step {item.step}"
+        if position in first:
+            place += f" ({first.index(position) + 1} of {len(first)})"
+        told = part_of(place, report or _silent)
         try:
             with undisturbed():
                 vote, trial = _try(task, item, wanted, execution, told, sound)
@@ -146,7 +149,7 @@ def finish(
     for item, surface, pilot in trials:
         if surface is None or pilot.course is None:
             continue
-        told = part_of(f"step {item.step}", report or _silent)
+        told = part_of(f"estimating step {item.step}", report or _silent)
         with undisturbed():
             spent = pilot.course.evaluations
             found, _ = measure(surface, settings, told, spent=spent, course=pilot.course)
