@@ -38,10 +38,11 @@ class Drawing(Watch):
         if started < self._next or self._done < LEAST_POINTS or self._done == self._total:
             return
         try:
-            figure = plot.trajectory(Trajectory.load(self._out))
+            so_far = Trajectory.load(self._out)
+            figure = plot.trajectory(so_far)
             of = "" if self._total is None else f" of {self._total}"
             figure.text(
-                0.01, 0.99, f"{self._done}{of} checkpoints so far", va="top", size="small",
+                0.01, 0.99, f"{len(so_far.points)}{of} checkpoints so far", va="top", size="small",
                 color="0.4",
             )  # fmt: skip
             figures = plot.save(figure, self._out / "figures" / "trajectory")
