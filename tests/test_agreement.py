@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny import refusal
-from torch import nn
+from tiny import refusal, regular
 
 import llc
 from llc.cli import drawing
@@ -19,13 +18,7 @@ from llc.trajectory.sources import Item, coarse_to_fine
 
 @pytest.fixture(scope="module")
 def line():
-    """Three weights whose minimum is known, on noiseless data."""
-    generator = torch.Generator().manual_seed(5)
-    model = nn.Linear(3, 1, bias=False)
-    with torch.no_grad():
-        model.weight.copy_(torch.tensor([[1.0, -0.5, 2.0]]))
-    inputs = torch.randn(400, 3, generator=generator)
-    return llc.Task(model, (inputs, model(inputs).detach()), "mse", name="line")
+    return regular()
 
 
 def scaled(line, *factors):

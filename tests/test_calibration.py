@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 from targets import exact_off_centre, quadratic
-from tiny import refusal
+from tiny import refusal, regular
 from torch import nn
 
 import llc
@@ -18,13 +18,7 @@ from llc.estimator import estimate_task
 
 @pytest.fixture(scope="module")
 def line():
-    """A regular model of three parameters at the minimum of noiseless data."""
-    generator = torch.Generator().manual_seed(5)
-    model = nn.Linear(3, 1, bias=False)
-    with torch.no_grad():
-        model.weight.copy_(torch.tensor([[1.0, -0.5, 2.0]]))
-    inputs = torch.randn(400, 3, generator=generator)
-    return llc.Task(model, (inputs, model(inputs).detach()), "mse")
+    return regular()
 
 
 def test_n_beta_counts_examples_not_batches(line):

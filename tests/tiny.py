@@ -82,3 +82,13 @@ def rlct(*arguments, cwd=None, env=None, timeout=120):
         timeout=timeout,
         check=False,
     )
+
+
+def regular():
+    """A regular model of three weights at the minimum of noiseless data."""
+    generator = torch.Generator().manual_seed(5)
+    model = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -0.5, 2.0]]))
+    inputs = torch.randn(400, 3, generator=generator)
+    return llc.Task(model, (inputs, model(inputs).detach()), "mse", name="line")

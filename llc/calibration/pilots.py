@@ -79,7 +79,8 @@ def pilot_at(
     if not samples.reached or abs(m.virial - 1) > 0.1 or m.rhat > 1.1:
         late = surface.execution.late()
         within = "in the time there was" if late else f"within {short.budget} gradients"
-        why_not = f"the chains had not settled {within}"
+        had = "would not have" if course.line.given_up and not late else "had not"
+        why_not = f"the chains {had} settled {within}"
     elif falls_with_n_beta(m.llc, m.slope_n_beta, m.slope_n_beta_se, samples.heat):
         why_not = "w* was no minimum on the chains' scale"
     elif surface.local_rise is not None and rise > surface.local_rise:

@@ -9,7 +9,7 @@ from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, settings_of
 from llc.cli.tasks import arguments_of, load_task
 from llc.estimation.estimate import rounded
-from llc.estimation.estimators import steepness
+from llc.estimation.estimators import MOST_STEEP, steepness
 from llc.estimator import estimate_task
 from llc.parts import shown
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from llc.estimation import Estimate
 
 __all__ = ["run", "table"]
-
-MOST_STEEP = 0.3
-"""|d ln λ̂/d ln γ| from which a number is said to be one of many, beside its verdict."""
 
 
 def run(options: "Options") -> int:

@@ -14,13 +14,12 @@ import torch
 
 from llc import plot
 from llc.cli.commands import remember
-from llc.cli.estimate import MOST_STEEP
 from llc.cli.shards import refuse_limits, submitted
 from llc.cli.tasks import arguments_of, load_task
 from llc.cli.tracing import traced, workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
-from llc.estimation.estimators import steepness
+from llc.estimation.estimators import MOST_STEEP, steepness
 from llc.maps import ScaleMap, scale_map
 from llc.progress import Bar
 from llc.trajectory import Trajectory

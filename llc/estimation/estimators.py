@@ -12,10 +12,20 @@ from llc import diagnostics
 from llc.diagnostics import Array
 from llc.sampling.chains import Draws
 
-__all__ = ["PLATEAU", "UNKNOWN", "Moments", "falls_with_n_beta", "moments", "steepness"]
+__all__ = [
+    "MOST_STEEP",
+    "PLATEAU",
+    "UNKNOWN",
+    "Moments",
+    "falls_with_n_beta",
+    "moments",
+    "steepness",
+]
 
 PLATEAU = 0.03
 """The share of λ̂ that may change with an e-fold of γ on a plateau."""
+MOST_STEEP = 0.3
+"""|d ln λ̂/d ln γ| from which a number is said to be one of many, beside its verdict."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Line:
         check: how many draws a chain there are when precision is looked at next.
         trimmed: whether draws were moved to burn-in since, at the precision asked for, the virial
             was still off; at a finer one more draws would have been taken instead.
+        given_up: whether it ended since the precision would have taken far too many draws.
     """
 
     def __init__(self, posterior: Posterior, warm: WarmUp, streams: Streams, chains: int) -> None:
@@ -64,7 +65,7 @@ class Line:
         self.escaped: float | None = None
         self.balance = Balance(posterior)
         self._first = self.check = max(FIRST_CHECK, warm.steps // 2)
-        self.trimmed = False
+        self.trimmed = self.given_up = False
         self._build()
 
     def _build(self) -> None:
@@ -172,7 +173,8 @@ def _until(
             line.check = max(FIRST_CHECK, int(CHECK_GROWTH * line.length))
         left = most - sum(part.length for part in line.discarded) - line.length
         late = line.posterior.surface.execution.late()
-        if line.parts and (left <= 0 or late or _hopeless(line, left, precision, patience)):
+        line.given_up = _hopeless(line, left, precision, patience)
+        if line.parts and (left <= 0 or late or line.given_up):
             break
         line.take(max(1, min(CHUNK, left)), line.posterior.surface.execution.late)
         report("draws", line.length, None)
