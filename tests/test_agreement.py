@@ -1,6 +1,7 @@
 """One γ for a run: chosen at its last checkpoint, tried at others, and no pilot run twice."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tiny import refusal, regular
 import llc
 from llc.cli import drawing
 from llc.cli.drawing import Drawing
+from llc.cli.trace import _steep
 from llc.estimator import estimate_task
 from llc.trajectory import work
 from llc.trajectory.agreement import agree, picks
@@ -157,3 +159,18 @@ def test_a_figure_is_there_before_the_run_is_over(line, tmp_path, monkeypatch, c
     assert [text[-1] for text in said] == [f"{n} of 5 checkpoints so far" for n in (3, 4)]
     assert json.loads((tmp_path / "run.json").read_text())["steps"] == [10, 20, 30, 40, 50]
     assert f"figure so far: {tmp_path / 'figures' / 'trajectory.png'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("slope", "said"), [(-0.5, "by 50% (median)"), (-0.1, None)])
+def test_a_trace_says_how_steep_in_gamma_its_numbers_are(line, slope, said):
+    given = {"gamma": 10.0, "draws": 20, "burn_in": 20, "behavioural": True}
+    run = llc.trace(line, scaled(line, 0.5, 1), **given)
+    points = [
+        replace(
+            p, estimate=replace(p.estimate, llc=2.0, slope_gamma=2 * slope, slope_gamma_se=0.01)
+        )
+        for p in run.points
+    ]
+    lines = _steep(replace(run, points=tuple(points)))
+    assert len(lines) == (said is not None)
+    assert said is None or said in lines[0]
