@@ -7,6 +7,7 @@ which a backward pass adds what it finds, over as many parts of a batch as there
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -70,6 +71,9 @@ class DirectGradient:
         """
         self._move(displacement)
         self.gradient.zero_()
+        return self._objective.during(self._leaves, partial(self._differentiate, parts, total))
+
+    def _differentiate(self, parts: Iterable[Part], total: int) -> Tensor:
         leaves, found = list(self._leaves.values()), []
         for batch, reference, count in parts:
             with torch.enable_grad():

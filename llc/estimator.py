@@ -13,6 +13,7 @@ from llc.calibration import choose, resolve
 from llc.errors import InputError
 from llc.estimation.assembly import assemble, gradient_shift
 from llc.estimation.estimate import Estimate
+from llc.estimation.verdict import Reason
 from llc.execution import Execution
 from llc.isolation import undisturbed
 from llc.parts import as_strings
@@ -20,7 +21,7 @@ from llc.posterior import Posterior
 from llc.progress import Bar
 from llc.sampling.chains import Report
 from llc.sampling.course import Course
-from llc.sampling.run import sample, sample_stack, samples_of
+from llc.sampling.run import Samples, sample, sample_stack, samples_of
 from llc.sampling.walk import Start
 from llc.settings import Settings
 from llc.stack import StackedSurface, why_not_stacked
@@ -182,7 +183,7 @@ def measure(
     shift, looked = gradient_shift(posterior, samples)
     seconds = time.perf_counter() - started
     found = assemble(posterior, settings, samples, spent + looked, null, shift, seconds)
-    return found, samples.end
+    return _with_derivative_compared(found, surface, samples), samples.end
 
 
 def estimate_stack(
@@ -237,6 +238,18 @@ def estimate_stack(
         assemble(posterior, chosen, samples, looked, null, shift, seconds)
         for posterior, samples, looked, null, shift in results
     ]
+
+
+def _with_derivative_compared(
+    estimate: Estimate, surface: LossSurface, samples: Samples
+) -> Estimate:
+    """Compare the gradient with the loss once more, where one of the chains has ended."""
+    places = samples.end.state.displacement[torch.from_numpy(~samples.diverged)]
+    mismatch = surface.mismatch_at(places[0]) if len(places) else None
+    if mismatch is None:
+        return estimate
+    verdict = estimate.verdict.with_reason(Reason.GRADIENT_MISMATCH, "fail", str(mismatch))
+    return replace(estimate, verdict=verdict)
 
 
 def _what_is_left(settings: Settings, spent: int) -> Settings:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from llc.footprint import kept_bytes
 from llc.params import Layout, PartialLayout
 from llc.parts import restrict
 from llc.private import private_copy
-from llc.reweighted import Reweighted
+from llc.reweighted import Reweighted, recomputing_in_place
 from llc.soundness import (
     PROBE,
     check_finite,
@@ -30,6 +30,8 @@ from llc.soundness import (
 from llc.task import Task
 
 __all__ = ["Baseline", "Objective", "one_attention_path"]
+
+Result = TypeVar("Result")
 
 CHUNK = 4096
 # What a pass over a chunk of the data may keep; the same on every machine, since the cut decides
@@ -81,6 +83,8 @@ class Objective:
         baseline: the loss at w*.
         local_rise: rise of the loss up to which chains count as local, or None where unknown.
         alike: share of what the loss averages over that looks like padding, and what it is.
+        differentiates: whether model or loss differentiate by themselves (energies' forces,
+            residuals of differential equations), so that their values need a graph as well.
 
     Raises:
         InputError: as `llc.surface.LossSurface`.
@@ -133,6 +137,7 @@ class Objective:
             self._share_centre()
         self.chunk = CHUNK
         self._anew = False
+        self.differentiates = False
         if self.size is not None:
             self.chunk = self._manageable(self.size)
         check_repeatable(self, PROBE if self.is_large else CHUNK)
@@ -164,12 +169,28 @@ class Objective:
     def values_at(self, params: dict[str, Tensor], batch: Any) -> Tensor:
         """Evaluate the loss as `values`, at weights by name."""
         batch = self.completed(batch)
-        with self._computing():
+        without_graph = not torch.is_grad_enabled()
+        if without_graph and self.differentiates:
+            params = {name: piece.detach().requires_grad_() for name, piece in params.items()}
+        with self._computing(), torch.set_grad_enabled(not without_graph or self.differentiates):
             found = self._at(params, batch)
+        if without_graph and isinstance(found, Tensor):
+            found = found.detach()
         if self.is_half and isinstance(found, Tensor) and found.is_floating_point():
             # Differences of losses are small: they are not taken in half precision.
             return found.to(torch.promote_types(found.dtype, torch.float32))
         return found
+
+    def outputs(self, inputs: Any) -> Any:
+        """Return the model's outputs at w*, without a graph."""
+        with recomputing_in_place(), torch.set_grad_enabled(self.differentiates):
+            found = self.module.model(inputs)
+        return found.detach() if isinstance(found, Tensor) else found
+
+    def during(self, params: dict[str, Tensor], function: Callable[[], Result]) -> Result:
+        """Call a function, a backward pass in it, while the model stands at these weights."""
+        with self._computing():
+            return self._at.during(params, function)
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -179,7 +200,7 @@ class Objective:
         half = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False
         )
-        with one_attention_path(), half, fast:
+        with one_attention_path(), recomputing_in_place(), half, fast:
             yield
 
     def _share_centre(self) -> None:
@@ -231,15 +252,14 @@ class Objective:
     def _use_own_outputs(self) -> None:
         loss = losses.for_own_outputs(self._loss)
         inputs = self.data[0]
-        model = self.module.model
-        first = model(inputs[: min(PROBE, self.chunk)])
+        first = self.outputs(inputs[: min(PROBE, self.chunk)])
         each = first.numel() * first.element_size() / len(first)
         if each * len(inputs) > MOST_OUTPUTS:
             self._anew, self._own = True, loss
             self._loss = self.module.loss = losses.towards_own(loss, self.data[1])
             return
         step = self.chunk
-        outputs = [model(inputs[i : i + step]) for i in range(0, len(inputs), step)]
+        outputs = [self.outputs(inputs[i : i + step]) for i in range(0, len(inputs), step)]
         reference, towards = losses.own_outputs(loss, torch.cat(outputs), self.data[1])
         self.data = (inputs, reference)
         self._loss = self.module.loss = towards
@@ -251,7 +271,7 @@ class Objective:
             return batch
         inputs, targets = batch
         with self._computing():
-            outputs = self.module.model(inputs)
+            outputs = self.outputs(inputs)
         return inputs, losses.own_targets(self._own, outputs, targets)
 
     @torch.no_grad()
@@ -259,7 +279,7 @@ class Objective:
         if self._loss is None or self._loss.chance is None:
             return None
         inputs, targets = self.data
-        return self._loss.chance(self.module.model(inputs[:PROBE]), targets)
+        return self._loss.chance(self.outputs(inputs[:PROBE]), targets)
 
     @torch.no_grad()
     def _tabulate(self) -> Baseline:

@@ -1,12 +1,16 @@
 """A module called at other weights than its own, each weight under all of its names."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["Reweighted"]
+__all__ = ["Reweighted", "recomputing_in_place"]
+
+Result = TypeVar("Result")
 
 
 class Reweighted:
@@ -28,8 +32,52 @@ class Reweighted:
             for name, parameter in owner.named_parameters(recurse=False, remove_duplicate=False):
                 named.setdefault(id(parameter), []).append(f"{prefix}.{name}" if prefix else name)
         self._tied = {names[0]: names for names in named.values()}
+        self._holder = _Holder(module)
 
     def __call__(self, weights: Mapping[str, Tensor], *inputs: Any) -> Any:
         """Call at the weights given; those not given are the module's own."""
-        everywhere = {alias: value for name, value in weights.items() for alias in self._tied[name]}
-        return functional_call(self.module, everywhere, inputs, tie_weights=False)
+        return functional_call(self.module, self._everywhere(weights), inputs, tie_weights=False)
+
+    def during(self, weights: Mapping[str, Tensor], function: Callable[[], Result]) -> Result:
+        """Call a function while the module stands at the weights given.
+
+        A backward pass belongs inside: activation checkpointing runs parts of the forward pass
+        again from there, at the weights that the module then has.
+        """
+        everywhere = {f"module.{k}": value for k, value in self._everywhere(weights).items()}
+        return functional_call(self._holder, everywhere, (function,), tie_weights=False)
+
+    def _everywhere(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {alias: value for name, value in weights.items() for alias in self._tied[name]}
+
+
+class _Holder(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, function: Callable[[], Result]) -> Result:
+        return function()
+
+
+@contextmanager
+def recomputing_in_place() -> Iterator[None]:
+    """Let reentrant activation checkpoints run as those that are not.
+
+    ``use_reentrant=True`` gives no gradient to weights whose inputs need none, and refuses
+    `torch.autograd.grad`. The other form computes the same values.
+    """
+    own = torch.utils.checkpoint.CheckpointFunction
+    torch.utils.checkpoint.CheckpointFunction = _NotReentrant  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        torch.utils.checkpoint.CheckpointFunction = own
+
+
+class _NotReentrant:
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *args: Any) -> Any:
+        return torch.utils.checkpoint.checkpoint(
+            function, *args, use_reentrant=False, preserve_rng_state=preserve_rng_state
+        )

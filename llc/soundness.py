@@ -25,6 +25,7 @@ class Losses(Protocol):
     data: Any
     size: int | None
     chunk: int
+    differentiates: bool
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +118,7 @@ def check_repeatable(losses: Losses, most: int) -> None:
         try:
             if losses.size is not None:
                 batch = take(losses.data, slice(0, min(losses.size, losses.chunk, most)))
-            first = losses.values(losses.centre, batch)
+            first = _first_values(losses, batch)
             second = losses.values(losses.centre, batch)
         except InputError:
             raise
@@ -143,6 +144,25 @@ def check_repeatable(losses: Losses, most: int) -> None:
             "passes: take out dropout that stays on in eval mode, batch norm that keeps "
             "updating, shuffling augmentation, or whatever else draws random numbers"
         )
+
+
+def _first_values(losses: Losses, batch: Any) -> Tensor:
+    """Evaluate at w*, and learn whether the loss needs a graph: it fails without, or differs."""
+    try:
+        first = losses.values(losses.centre, batch)
+    except RuntimeError:
+        # As `torch.autograd.grad` in a forward pass; other errors come again.
+        losses.differentiates = True
+        return losses.values(losses.centre, batch)
+    few = batch if losses.size is None else take(batch, slice(0, PROBE))
+    plain = losses.values(losses.centre, few)
+    losses.differentiates = True
+    graph = losses.values(losses.centre, few)
+    if isinstance(plain, Tensor) and plain.is_floating_point():
+        losses.differentiates = not torch.allclose(
+            plain, graph, rtol=1e-2, atol=1e-5, equal_nan=True
+        )
+    return losses.values(losses.centre, batch) if losses.differentiates else first
 
 
 def couples_examples(losses: Losses, table: Tensor) -> bool:

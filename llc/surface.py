@@ -6,9 +6,9 @@ are tabulated once, so that pairing is free; otherwise the batch is evaluated at
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llc.compiled import Compiled
 from llc.data import take
+from llc.derivative import Mismatch, check_derivative, find_mismatch
 from llc.direct import NO_GRADIENT, DirectGradient, Part
 from llc.errors import InputError
 from llc.execution import Execution
@@ -26,6 +27,8 @@ from llc.task import Task
 from llc.vectorising import why_not_vectorised
 
 __all__ = ["Evaluation", "LossSurface"]
+
+Result = TypeVar("Result")
 
 
 class Evaluation(NamedTuple):
@@ -112,6 +115,7 @@ class LossSurface:
                 self._evaluate_one, self._evaluate_many, self._rise_of_many, self._objective
             )
             self.vectorised = self.why_not_vectorised is None
+        check_derivative(self._objective, self._gradient_of)
         self.side_by_side = sys.maxsize if self.vectorised else 1
         self.part: int | None = None
         self._direct: DirectGradient | None = None
@@ -219,6 +223,10 @@ class LossSurface:
         ]
         return torch.cat(found).double().cpu()
 
+    def mismatch_at(self, displacement: Tensor) -> Mismatch | None:
+        """Compare the gradient with differences of the loss at a displacement, ``(D,)``."""
+        return find_mismatch(self._objective, self._gradient_of, displacement)
+
     def full_gradient(self) -> Tensor:
         """Return ∇L(w*) over all data, shape ``(1, D)``, a manageable part of them at a time."""
         start = torch.zeros((1, self.layout.total), dtype=self.layout.dtype, device=self.device)
@@ -319,13 +327,24 @@ class LossSurface:
         return batch, reference, row is None
 
     def _evaluate_one(self, delta: Tensor, row: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.enable_grad():
-            leaf = delta.detach().requires_grad_()
+        def differentiated(leaf: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             rise, noise = self._paired(leaf, self.centre, *self._one(row))
             if not rise.requires_grad:
                 raise InputError(NO_GRADIENT)
             (gradient,) = torch.autograd.grad(rise, leaf)
-        return rise.detach(), noise.detach(), gradient
+            return rise.detach(), noise.detach(), gradient
+
+        return self._at_leaf(delta, differentiated)
+
+    def _gradient_of(self, delta: Tensor, row: Tensor | None) -> Tensor:
+        return self._evaluate_one(delta, row)[2]
+
+    def _at_leaf(self, delta: Tensor, function: Callable[[Tensor], Result]) -> Result:
+        """Call a function of δ, as a leaf of a graph, while the model stands at w* + δ."""
+        with torch.enable_grad():
+            leaf = delta.detach().requires_grad_()
+            there = self.layout.unflatten(self.centre + leaf)
+            return self._objective.during(there, partial(function, leaf))
 
     def _parts(self, row: Tensor | None) -> list[Tensor | None]:
         """A batch's examples in parts that fit; one part, as it was given, where all do."""
@@ -360,11 +379,16 @@ class LossSurface:
         found, total = [], torch.zeros_like(delta)
         for part in rows:
             batch, reference, _ = self._one(part)
-            with torch.enable_grad():
-                leaf = delta.detach().requires_grad_()
+
+            def differentiated(
+                leaf: Tensor, batch: Any = batch, reference: Tensor | None = reference
+            ) -> tuple[Tensor, Tensor]:
                 rises = self._rises(leaf, self.centre, batch, reference)
-                total += torch.autograd.grad(rises.sum(), leaf)[0]
-            found.append(rises.detach())
+                return rises.detach(), torch.autograd.grad(rises.sum(), leaf)[0]
+
+            some, gradient = self._at_leaf(delta, differentiated)
+            total += gradient
+            found.append(some)
         rises = torch.cat(found)
         return rises.mean(), _noise_of(rises, row is None), total / len(rises)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from llc.derivative import SENTENCE
 from llc.estimation.estimators import PLATEAU, falls_with_n_beta, steepness
 
 __all__ = ["Reason", "Status", "Verdict", "judge"]
@@ -90,6 +91,7 @@ class Reason(enum.Enum):
         "{alike:.0%} of the {alike_what}: if that is padding it dilutes n_beta on the rest and "
         "counts in the LLC; leave it out, or mask it in the loss and average over what is left"
     )
+    GRADIENT_MISMATCH = SENTENCE
     BELOW_NOISE = (
         "the LLC {llc:.3g} is within two standard errors ({mcse:.2g}) of zero: nothing was "
         "measured; give more draws or a larger n_beta"
