@@ -12,6 +12,7 @@ from llc.files import read_json, write_whole
 from llc.settings import Settings
 from llc.trajectory.disk import writable
 from llc.trajectory.kept import TRACES, KeptEstimate
+from llc.trajectory.sameness import Witness
 
 __all__ = ["Kept", "RunFolder"]
 
@@ -80,6 +81,35 @@ class RunFolder:
         """Count a finished step as finished, whatever was said of it before."""
         with writable(self.folder):
             self._file(step, ".skipped").unlink(missing_ok=True)
+
+    def claim(self, witness: Witness, *, alone: bool) -> Witness:
+        """Write what the task is that the folder is begun with, or return what was written before.
+
+        What a run left that was refused, or killed before its first estimate, counts only where
+        another may be at work now.
+
+        Args:
+            witness: of the task as it is here.
+            alone: whether nobody else works on the folder.
+        """
+        path = self.folder / "task.json"
+        content = json.dumps(witness.to_dict()).encode()
+        with writable(self.folder):
+            write_whole(path, content, new=not (alone and not self._is_begun()))
+        try:
+            return Witness.from_dict(read_json(path))
+        except UNREADABLE:
+            with writable(self.folder):
+                write_whole(path, content)
+            return witness
+
+    def unclaim(self) -> None:
+        """Forget what the task is, unless something was made of it."""
+        if not self._is_begun():
+            (self.folder / "task.json").unlink(missing_ok=True)
+
+    def _is_begun(self) -> bool:
+        return (self.folder / "run.json").exists()
 
     def record(self) -> dict[str, Any] | None:
         """Return what ``run.json`` holds, or None if there is none.
