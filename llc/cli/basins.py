@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,10 @@ from llc.task import Task
 from llc.trajectory.basins import Basins, basins
 from llc.trajectory.basins.survey import Progress
 from llc.trajectory.disk import writable
+from llc.trajectory.record import refuse_drawn
+from llc.trajectory.sameness import Blueprint
 from llc.trajectory.sources import paths_of
+from llc.trajectory.store import RunFolder
 
 if TYPE_CHECKING:
     from llc.cli.options import Basins as Options
@@ -82,7 +86,11 @@ def _task(options: "Options", known: Command | None) -> Task:
             f"{options.run} does not say which task it is of: give it as --task, for instance "
             "--task my_task.py:task"
         )
-    return load_task(known.task, known.arguments)
+    blueprint = Blueprint(partial(load_task, known.task, known.arguments))
+    folder = RunFolder(options.run)
+    if (then := folder.witness()) is not None:
+        refuse_drawn(folder, then, blueprint)
+    return blueprint()
 
 
 def _checkpoints(options: "Options", folder: Path, known: Command | None) -> Any:

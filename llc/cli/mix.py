@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from llc.checkpoints import load_weights
-from llc.cli.tasks import arguments_of, load_task
+from llc.cli.tracing import blueprint_of
 from llc.cli.variants import chosen_settings, trace_variants
 from llc.planting import interpolants
 
@@ -20,7 +20,8 @@ def run(options: "Options") -> int:
     settings = chosen_settings(options)
     one, other = (load_weights(path) for path in options.checkpoints)
     # What does not fit the model is said before anything is written.
-    load_task(options.task, arguments_of(options)).at(one)
+    blueprint = blueprint_of(options)
+    blueprint().at(one)
     made = interpolants(one, other, options.weights, out=options.out / "checkpoints")
     steps = [variant.step for variant in made]
-    return trace_variants(options, settings, steps, "mixing_weight", COLUMNS)
+    return trace_variants(options, blueprint, settings, steps, "mixing_weight", COLUMNS)

@@ -12,20 +12,26 @@ from llc.cli.drawing import Drawing
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.trajectory import Trajectory, trace
+from llc.trajectory.sameness import Blueprint
 
 if TYPE_CHECKING:
     from llc.cli.options import Refine, Trace, Variants
 
-__all__ = ["shard_of", "traced", "workers_of"]
+__all__ = ["blueprint_of", "shard_of", "traced", "workers_of"]
 
 MOST_WORKERS = 8
 
 
-def traced(options: "Trace") -> Trajectory:
+def blueprint_of(options: "Trace | Variants") -> Blueprint:
+    """Return what builds the task of a command, once in each process."""
+    return Blueprint(partial(load_task, options.task, arguments_of(options)))
+
+
+def traced(options: "Trace", blueprint: Blueprint | None = None) -> Trajectory:
     """Trace in this process."""
     places = options.checkpoints
     return trace(
-        partial(load_task, options.task, arguments_of(options)),
+        blueprint or blueprint_of(options),
         places[0] if len(places) == 1 else list(places),
         out=options.out,
         settings=settings_of(options),

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,13 @@ import numpy as np
 
 from llc import plot
 from llc.cli.choices import execution_of, settings_of
-from llc.cli.tasks import arguments_of, load_task
 from llc.cli.tracing import workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
 from llc.settings import Settings
 from llc.trajectory import Trajectory, trace
 from llc.trajectory.disk import writable
+from llc.trajectory.sameness import Blueprint
 
 if TYPE_CHECKING:
     from llc.cli.options import Variants
@@ -40,7 +39,12 @@ def chosen_settings(options: "Variants") -> Settings:
 
 
 def trace_variants(
-    options: "Variants", settings: Settings, steps: Sequence[int], x: str, columns: Sequence[str]
+    options: "Variants",
+    blueprint: Blueprint,
+    settings: Settings,
+    steps: Sequence[int],
+    x: str,
+    columns: Sequence[str],
 ) -> int:
     """Trace the checkpoints made, print a row for each, draw the LLC against ``x``.
 
@@ -49,7 +53,7 @@ def trace_variants(
     """
     places = [options.out / "checkpoints" / f"step_{step:07d}.safetensors" for step in steps]
     result = trace(
-        partial(load_task, options.task, arguments_of(options)),
+        blueprint,
         places,
         out=options.out,
         settings=settings,

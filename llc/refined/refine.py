@@ -20,8 +20,10 @@ from llc.refined.result import FILE, Refined
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory import Trajectory, trace
-from llc.trajectory.common import settle
+from llc.trajectory.common import is_open, settle
 from llc.trajectory.disk import writable
+from llc.trajectory.processes import compare_elsewhere
+from llc.trajectory.sameness import Blueprint
 from llc.trajectory.sources import Source, as_items
 from llc.trajectory.watch import Progress
 
@@ -73,7 +75,8 @@ def refine(
     wanted = replace(settings or Settings(), **given)
     if wanted.only is not None:
         raise InputError(f"only={wanted.only} is given, expected parts: name it among them")
-    built = task if isinstance(task, Task) else task()
+    blueprint = Blueprint.of(task)
+    built = blueprint()
     chosen = _named(built, parts)
     items: Any = list(as_items(checkpoints))
     if not items:
@@ -83,6 +86,8 @@ def refine(
     if out is not None:
         shared = _recorded(Path(out), chosen, wanted)
     if shared is None:
+        if is_open(wanted, False):
+            compare_elsewhere(blueprint, workers, execution)
         with Bar(built.label) if progress is True else nullcontext() as report:
             shared = settle(built, items, wanted, False, execution, report).settings
         if out is not None:
@@ -92,7 +97,7 @@ def refine(
     found: dict[str, Trajectory] = {}
     for part, only in chosen.items():
         found[part] = trace(
-            task,
+            blueprint,
             items,
             out=None if out is None else Path(out) / folders[part],
             settings=replace(fixed, only=only),

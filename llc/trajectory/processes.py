@@ -17,10 +17,10 @@ import torch
 from llc.errors import InputError, brief
 from llc.execution import GIB, SHARE_OF_FREE, Execution, free_memory
 from llc.settings import Settings
-from llc.trajectory.sameness import Unlike
+from llc.trajectory.sameness import Blueprint, Unlike, explained
 from llc.trajectory.work import DIED, Job, Order, Outcome, work
 
-__all__ = ["Processes", "devices_for"]
+__all__ = ["Processes", "compare_elsewhere", "devices_for"]
 
 Jobs = list[Job]
 
@@ -117,6 +117,23 @@ class Processes:
         shared = (reading, self._began, self._order, self._devices, self._started)
         pool = ProcessPoolExecutor(count, self._context, _begin, shared)
         return pool, alive
+
+
+def compare_elsewhere(blueprint: Blueprint, workers: int, execution: Execution | None) -> None:
+    """Make sure that worker processes will build the same task, before anything is spent on it.
+
+    Raises:
+        InputError: they do not, or it cannot be sent to them.
+    """
+    if workers == 1:
+        return
+    crew = Processes(Order(blueprint, "", Settings(), execution, False, ""), workers)
+    try:
+        crew.compare()
+    except Unlike as unlike:
+        raise explained(unlike, blueprint) from None
+    finally:
+        crew.close(done=False)
 
 
 def devices_for(execution: Execution | None) -> tuple[str, ...]:

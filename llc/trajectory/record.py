@@ -19,12 +19,12 @@ from llc.task import Task
 from llc.trajectory.agreement import PILOTS
 from llc.trajectory.common import Settled, is_open, settle
 from llc.trajectory.fingerprints import fingerprint_parts
-from llc.trajectory.sameness import UNSEEDED, Blueprint, listed
+from llc.trajectory.sameness import UNSEEDED, Blueprint, Witness, listed
 from llc.trajectory.sources import Item
 from llc.trajectory.store import RunFolder
 from llc.trajectory.work import Order
 
-__all__ = ["compare_task", "demand_the_same", "make_record", "settle_in"]
+__all__ = ["compare_task", "demand_the_same", "make_record", "refuse_drawn", "settle_in"]
 
 UNCHANGED = (
     "where nothing was changed, the task depends on the process or the time: seed it, sort it, or "
@@ -50,19 +50,27 @@ def compare_task(
     Raises:
         InputError: it is drawn anew at every call.
     """
-    then, now = folder.claim(blueprint.witness, alone=alone), blueprint.witness
-    unlike = then.differences(now)
-    order = replace(order, doubts=then.doubts(now))
-    if not unlike:
-        return (), order
-    again = blueprint.again()
+    then = folder.claim(blueprint.witness, alone=alone)
+    unlike = refuse_drawn(folder, then, blueprint)
+    order = replace(order, doubts=then.doubts(blueprint.witness))
+    # Other readings may be asked for at any time, and are then measured anew.
+    return tuple(name for name in unlike if "the reading " not in name), order
+
+
+def refuse_drawn(folder: RunFolder, then: Witness, blueprint: Blueprint) -> tuple[str, ...]:
+    """Return names of what differs from the task that a folder was begun with.
+
+    Raises:
+        InputError: some of it is drawn anew at every call.
+    """
+    unlike = then.differences(blueprint.witness)
+    again = blueprint.again() if unlike else ()
     if drawn := [name for name in unlike if name in again]:
         raise InputError(
             f"{folder.folder} was begun with another draw of the task: its {listed(drawn)} "
             f"differ{'' if len(drawn) > 1 else 's'}, {UNSEEDED}, and another folder as out"
         )
-    # Other readings may be asked for at any time, and are then measured anew.
-    return tuple(name for name in unlike if "the reading " not in name), order
+    return unlike
 
 
 def make_record(

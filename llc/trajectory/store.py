@@ -96,12 +96,18 @@ class RunFolder:
         content = json.dumps(witness.to_dict()).encode()
         with writable(self.folder):
             write_whole(path, content, new=not (alone and not self._is_begun()))
-        try:
-            return Witness.from_dict(read_json(path))
-        except UNREADABLE:
+        found = self.witness()
+        if found is None:
             with writable(self.folder):
                 write_whole(path, content)
-            return witness
+        return found or witness
+
+    def witness(self) -> Witness | None:
+        """Return what ``task.json`` says the task was, or None if nothing can be read there."""
+        try:
+            return Witness.from_dict(read_json(self.folder / "task.json"))
+        except UNREADABLE:
+            return None
 
     def unclaim(self) -> None:
         """Forget what the task is, unless something was made of it."""
