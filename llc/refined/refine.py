@@ -20,6 +20,7 @@ from llc.refined.result import FILE, Refined
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory import Trajectory, trace
+from llc.trajectory.checks import check
 from llc.trajectory.common import is_open, settle
 from llc.trajectory.disk import writable
 from llc.trajectory.processes import compare_elsewhere
@@ -75,6 +76,7 @@ def refine(
     wanted = replace(settings or Settings(), **given)
     if wanted.only is not None:
         raise InputError(f"only={wanted.only} is given, expected parts: name it among them")
+    check(1, wanted, False, workers, None, None, False, None, checkpoints)
     blueprint = Blueprint.of(task)
     built = blueprint()
     chosen = _named(built, parts)

@@ -55,7 +55,7 @@ def state_of(task: Task) -> Found:
     functions += [(f, f"the reading {n!r}") for n, f in (task.readings or {}).items()]
     for function, who in functions:
         if callable(function):
-            yield from ((f"{name}, which {who} reads", v) for name, v in reach.of(function))
+            yield from ((f"value {name} that {who} reads", v) for name, v in reach.of(function))
 
 
 def _data(data: Any, *, pair: bool, of: str) -> Found:

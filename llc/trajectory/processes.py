@@ -125,7 +125,7 @@ def compare_elsewhere(blueprint: Blueprint, workers: int, execution: Execution |
     Raises:
         InputError: they do not, or it cannot be sent to them.
     """
-    if workers == 1:
+    if workers < 2:
         return
     crew = Processes(Order(blueprint, "", Settings(), execution, False, ""), workers)
     try:

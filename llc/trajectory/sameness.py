@@ -5,6 +5,7 @@ What that function draws without a seed is then drawn anew, and the checkpoints 
 estimated on different data.
 """
 
+import functools
 import hashlib
 import sys
 import uuid
@@ -78,7 +79,7 @@ class Witness:
         """Look at a task."""
         certain = {
             "architecture": _mark_of_text(architecture(task.model), "text"),
-            "loss": _mark_of_text(_code_of(task), CODE),
+            "loss function": _mark_of_text(_code_of(task), CODE),
         }
         for name, value in (*data_of(task), *state_of(task)):
             free, number = name, 2
@@ -279,7 +280,11 @@ def _mark_of_text(text: str, kind: str) -> Mark:
 
 def _code_of(task: Task) -> str:
     """Describe the loss's code; that of modules by their structure, since sources may be far."""
-    parts = (task.loss, task.batch_loss, task.potential)
+    parts: list[Any] = []
+    for part in (task.loss, task.batch_loss, task.potential):
+        while isinstance(part, functools.partial):
+            part = part.func  # noqa: PLW2901 - what it holds is compared by value
+        parts.append(part)
     return " ".join(str(p) if isinstance(p, torch.nn.Module) else code_key(p) for p in parts)
 
 
