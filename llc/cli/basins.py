@@ -1,6 +1,5 @@
 """``rlct basins``: which checkpoints of a run lie in one basin; table, JSON, figures."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llc import plot
 from llc.cli.commands import Command, recall
+from llc.cli.output import show
 from llc.cli.tasks import load_task
 from llc.errors import InputError
 from llc.language import hub
@@ -62,7 +62,7 @@ def run(options: "Options") -> int:
         figures = plot.save(plot.basins(result), out / "figures" / "basins")
         figures += plot.save(plot.barriers(result), out / "figures" / "barriers")
     if options.json:
-        print(json.dumps(result.to_dict(), indent=1, allow_nan=False))
+        show(result.to_dict())
     else:
         print(_text(result, files, figures))
     return 0

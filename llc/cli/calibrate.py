@@ -1,6 +1,5 @@
 """``rlct calibrate``: settings for a checkpoint with their reasons; with ``--sweep`` a grid too."""
 
-import json
 import sys
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ from llc import plot
 from llc.calibration import Resolved
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, explained, settings_of
+from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.progress import Bar
@@ -57,7 +57,7 @@ def run(options: "Options") -> int:
         if not options.json:
             print(f"\n{grid.table()}")
     if options.json:
-        print(json.dumps(record, indent=1, allow_nan=False))
+        show(record)
     return 0
 
 

@@ -1,10 +1,10 @@
 """``rlct scale``: effective dimension against γ for one checkpoint, a table, a figure."""
 
-import json
 from typing import TYPE_CHECKING
 
 from llc import plot
 from llc.checkpoints import load_weights
+from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.files import write_whole
@@ -47,7 +47,7 @@ def run(options: "Options") -> int:
         plot.save(plot.scale_curve(curve), out / "scale")
     if options.json:
         record = {"checkpoint": options.checkpoint.name, **curve.to_dict()}
-        print(json.dumps(record, indent=1, allow_nan=False))
+        show(record)
     else:
         print(curve.table())
     return 0

@@ -1,7 +1,6 @@
 """``rlct trace``: every checkpoint of a training run, into a run folder."""
 
 import itertools
-import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +12,7 @@ import torch
 
 from llc import plot
 from llc.cli.commands import remember
+from llc.cli.output import show
 from llc.cli.shards import refuse_limits, submitted
 from llc.cli.tasks import arguments_of
 from llc.cli.tracing import blueprint_of, traced, workers_of
@@ -66,7 +66,7 @@ def run(options: "Options") -> int:
             figures += plot.save(plot.scale_map(mapped), options.out / "figures" / "scales")
     seconds = time.perf_counter() - started
     if options.json:
-        print(json.dumps(_record(options, result, seconds), indent=1, allow_nan=False))
+        show(_record(options, result, seconds))
     else:
         print(_text(options, result, figures))
         print(f"time      {seconds:.0f} s with {_hands(options, workers)}")

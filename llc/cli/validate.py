@@ -1,6 +1,5 @@
 """``rlct validate``: every case with a known answer, one table."""
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ import torch
 from tqdm import tqdm
 
 from llc import plot
+from llc.cli.output import show
 from llc.errors import InputError
 from llc.files import write_whole
 from llc.validation import Row, validate
@@ -50,7 +50,7 @@ def run(options: "Options") -> int:
         write_whole(options.out / "validation.txt", (result.table() + "\n").encode())
         plot.save(plot.validation(result), options.out / "validation")
     if options.json:
-        print(json.dumps(result.to_dict(), indent=1, allow_nan=False))
+        show(result.to_dict())
     else:
         print(result.table())
     return 0 if result.passed else 1

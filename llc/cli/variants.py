@@ -1,6 +1,5 @@
 """What ``rlct plant`` and ``rlct mix`` share: made checkpoints traced, printed, charted."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from llc import plot
 from llc.cli.choices import execution_of, settings_of
+from llc.cli.output import show
 from llc.cli.tracing import workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
@@ -64,7 +64,7 @@ def trace_variants(
     with writable(options.out):
         figures = plot.save(plot.against(result, x=x), options.out / "figures" / "against")
     if options.json:
-        print(json.dumps(_record(options.out, result, x), indent=1, allow_nan=False))
+        show(_record(options.out, result, x))
     else:
         print(_text(options.out, result, x, columns, figures))
     failed = any(point.estimate.verdict.status == "fail" for point in result.points)
