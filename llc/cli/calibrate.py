@@ -15,7 +15,7 @@ from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.progress import Bar
-from llc.sweeps import Cell, Sweep, choose, sweep, with_sampler
+from llc.sweeps import Cell, Sweep, check_grid, choose, sweep, with_sampler
 
 if TYPE_CHECKING:
     from llc.cli.options import Calibrate as Options
@@ -69,6 +69,7 @@ def _check(options: "Options") -> None:
             f"--{given[0].replace('_', '-')} is given without --sweep, expected both: add --sweep, "
             "or drop it"
         )
+    check_grid(options.step_sizes, options.gammas, options.n_betas, options.cell_budget)
     out = options.out
     if out is None:
         return

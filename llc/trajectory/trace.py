@@ -16,6 +16,7 @@ from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.agreement import finish
 from llc.trajectory.checks import check, check_stack
+from llc.trajectory.columns import refuse_ours
 from llc.trajectory.common import Settled, is_open
 from llc.trajectory.crew import Crew, Foreign, Here
 from llc.trajectory.disk import held
@@ -110,6 +111,7 @@ def trace(
     build = task if readings is None else partial(_with_readings, task, readings)
     blueprint = Blueprint.of(build)
     task = blueprint()
+    refuse_ours(task.readings)
     wanted = replace(settings or Settings(), **given)
     check(stack, wanted, freeze, workers, executor, shard, follow, follow_for, checkpoints)
     # Before a folder is made: what is not there leaves nothing behind.
