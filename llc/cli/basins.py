@@ -13,6 +13,7 @@ from llc.cli.commands import Command, recall
 from llc.cli.output import show
 from llc.cli.tasks import load_task
 from llc.errors import InputError
+from llc.files import check_writable
 from llc.language import hub
 from llc.task import Task
 from llc.trajectory.basins import Basins, basins
@@ -75,6 +76,7 @@ def _out(options: "Options", folder: Path) -> Path:
     out = folder if options.out is None else options.out
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file, expected a folder, which may not exist yet")
+    check_writable(out)
     return out
 
 

@@ -14,6 +14,7 @@ from llc.cli.choices import execution_of, explained, settings_of
 from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
+from llc.files import check_writable
 from llc.progress import Bar
 from llc.sweeps import Cell, Sweep, check_grid, choose, sweep, with_sampler
 
@@ -79,6 +80,7 @@ def _check(options: "Options") -> None:
         )
     if not options.sweep and out.is_dir():
         raise InputError(f"--out is {out}, a folder; expected a file such as settings.json")
+    check_writable(out if options.sweep else out.parent)
 
 
 def _text(options: "Options", chosen: "Settings", found: Resolved, seconds: float) -> str:

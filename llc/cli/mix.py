@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from llc.checkpoints import load_weights
 from llc.cli.tracing import blueprint_of
-from llc.cli.variants import chosen_settings, trace_variants
+from llc.cli.variants import chosen_settings, refuse_unsuited, trace_variants
 from llc.planting import interpolants
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def run(options: "Options") -> int:
     one, other = (load_weights(path) for path in options.checkpoints)
     # What does not fit the model is said before anything is written.
     blueprint = blueprint_of(options)
-    blueprint().at(one)
+    refuse_unsuited(blueprint().at(one), settings)
     made = interpolants(one, other, options.weights, out=options.out / "checkpoints")
     steps = [variant.step for variant in made]
     return trace_variants(options, blueprint, settings, steps, "mixing_weight", COLUMNS)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from llc.checkpoints import load_weights
 from llc.cli.tracing import blueprint_of
-from llc.cli.variants import chosen_settings, trace_variants
+from llc.cli.variants import chosen_settings, refuse_unsuited, trace_variants
 from llc.planting import plant
 from llc.progress import Bar
 
@@ -24,6 +24,7 @@ def run(options: "Options") -> int:
     settings = chosen_settings(options)
     blueprint = blueprint_of(options)
     task = blueprint().at(load_weights(options.checkpoint))
+    refuse_unsuited(task, settings)
     with Bar("plant") as report:
         made = plant(
             task,

@@ -7,7 +7,7 @@ from llc.checkpoints import load_weights
 from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import check_writable, write_whole
 from llc.scale import scale_curve
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def run(options: "Options") -> int:
     out = options.out
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file, expected a folder, which may not exist yet")
+    if out is not None:
+        check_writable(out)
     weights = load_weights(options.checkpoint)
     curve = scale_curve(
         load_task(options.task, arguments_of(options)).at(weights),

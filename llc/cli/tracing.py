@@ -59,7 +59,13 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
 
 
 def workers_of(options: "Trace | Refine | Variants") -> int:
-    """Return the number of processes: as asked, one a core on a CPU, or one a GPU."""
+    """Return the number of processes: as asked, one a core on a CPU, or one a GPU.
+
+    Raises:
+        InputError: fewer than one is asked for.
+    """
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers is {options.workers}, expected a whole number of at least 1")
     if options.workers is not None:
         return options.workers
     if options.device == "cuda":

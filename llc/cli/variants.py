@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc import plot
+from llc.calibration import fill
 from llc.cli.choices import execution_of, settings_of
 from llc.cli.output import show
 from llc.cli.tracing import workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
+from llc.files import check_writable
+from llc.parts import restrict
+from llc.private import private_copy
 from llc.settings import Settings
+from llc.task import Task
 from llc.trajectory import Trajectory, trace
 from llc.trajectory.disk import writable
 from llc.trajectory.sameness import Blueprint
@@ -21,7 +26,7 @@ from llc.trajectory.sameness import Blueprint
 if TYPE_CHECKING:
     from llc.cli.options import Variants
 
-__all__ = ["chosen_settings", "trace_variants"]
+__all__ = ["chosen_settings", "refuse_unsuited", "trace_variants"]
 
 WHY = "what was made has no data in common but its inputs"
 
@@ -34,8 +39,22 @@ def chosen_settings(options: "Variants") -> Settings:
     """
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out} is a file, expected a folder, which may not exist")
+    with writable(options.out):
+        check_writable(options.out)
+    workers_of(options)
     asked = settings_of(options)
     return replace(asked, behavioural=True, reasons={**asked.reasons, "behavioural": WHY})
+
+
+def refuse_unsuited(task: Task, settings: Settings) -> None:
+    """Refuse settings that the trace of what is made would refuse, before it is made.
+
+    Raises:
+        InputError: they do not fit the data or the model.
+    """
+    fill(settings, task.size)
+    if settings.only is not None:
+        restrict(private_copy(task.model), task.symmetries, settings.only)
 
 
 def trace_variants(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from llc.errors import InputError
 from llc.execution import Execution
-from llc.files import read_json, write_whole
+from llc.files import check_writable, read_json, write_whole
 from llc.parts import as_strings, head_names, restrict
 from llc.private import private_copy
 from llc.progress import Bar
@@ -87,6 +87,8 @@ def refine(
     shared = None
     if out is not None:
         shared = _recorded(Path(out), chosen, wanted)
+        with writable(Path(out)):
+            check_writable(Path(out))
     if shared is None:
         if is_open(wanted, False):
             compare_elsewhere(blueprint, workers, execution)

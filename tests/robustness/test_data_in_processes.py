@@ -247,7 +247,11 @@ def test_buffers_that_a_checkpoint_leaves_as_they_are_count():
         refuse_kept(task, task.at(model.state_dict()), ("features",))
 
 
-@pytest.mark.parametrize("workers", [ThreadPoolExecutor, partial(ProcessPoolExecutor, mp_context=get_context("spawn"))])  # fmt: skip
+def spawned(count):
+    return ProcessPoolExecutor(count, get_context("spawn"))
+
+
+@pytest.mark.parametrize("workers", [ThreadPoolExecutor, spawned])
 def test_executors_of_others_get_the_task_itself(here, workers):
     task = written(
         here, "return llc.Task(nn.Linear(5, 1, bias=False), (X, Y + torch.randn(40, 1)), touched)"
@@ -262,7 +266,7 @@ def test_executors_of_others_refuse_what_is_drawn_when_they_import(here):
     with (here / "drawn.py").open("a") as file:
         file.write("\nW = torch.rand(1)\ndef weighted(o, t):\n    return W * touched(o, t)\n")
     built = task()
-    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+    with spawned(1) as executor:
         sentence = refused(lambda: llc.trace(built, "steps", executor=executor, gamma=1.0, **QUICK))
     assert "'W' that the loss reads differs" in sentence
     assert not (here / "called").exists()
@@ -352,7 +356,7 @@ def test_each_process_builds_a_task_once():
 
 def test_scale_maps_of_workers_are_of_one_task(here):
     task = written(here, TASKS["noise"][0])
-    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+    with spawned(1) as executor:
         sentence = refused(lambda: scale_map(task, "steps", gammas=(2.0, 1.0), executor=executor))
     assert "its targets differs" in sentence
 
