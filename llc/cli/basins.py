@@ -12,7 +12,7 @@ from llc import plot
 from llc.cli.commands import Command, recall
 from llc.cli.output import show
 from llc.cli.tasks import load_task
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.files import check_writable
 from llc.language import hub
 from llc.task import Task
@@ -108,7 +108,7 @@ def _checkpoints(options: "Options", folder: Path, known: Command | None) -> Any
     if inside.is_dir():
         return inside
     if known is not None or (folder / "run.json").exists():
-        where = f", which were {', '.join(known.checkpoints[:2])}" if known else ""
+        where = f", which were {some(known.checkpoints, 2)}" if known else ""
         raise InputError(
             f"the checkpoints of {options.run} are not to be found{where}: give their folder or "
             "pattern in the place of RUN, with --task, and the run folder as --out"
@@ -123,7 +123,7 @@ def _data(options: "Options", task: Task) -> Any:
     if options.data not in sets:
         raise InputError(
             f"--data is {options.data!r}, expected a data set among the task's readings: "
-            f"{', '.join(sets) or 'it has none, give llc.Task(..., readings={...})'}"
+            f"{some(sets, 6) or 'it has none, give llc.Task(..., readings={...})'}"
         )
     return sets[options.data]
 

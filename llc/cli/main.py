@@ -59,7 +59,10 @@ def _main(arguments: list[str], own: bool) -> int:
         raise
     except SystemExit as stop:
         # Not of this program's doing: the code of a task, or what it calls, said so.
-        print(f"rlct: the task's own code ended the program (exit {stop.code})", file=sys.stderr)
+        print(
+            f"rlct: the task's own code ended the program (exit {brief(stop.code)})",
+            file=sys.stderr,
+        )
         return 2
     except (InputError, OSError, MemoryError) as error:
         if options.debug:
@@ -117,7 +120,7 @@ class _Notes(logging.Handler):
         kind = f"{record.msg}{record.args[1:] if isinstance(record.args, tuple) else ''}"
         if kind not in self._seen:
             self._seen.add(kind)
-            print(f"rlct: {record.getMessage()}", file=sys.stderr)
+            print(f"rlct: {brief(record.getMessage(), 1000, 400)}", file=sys.stderr)
 
 
 def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of options.py

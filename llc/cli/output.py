@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import io
 import json
 import os
 import sys
@@ -16,7 +15,7 @@ _kept: list["_Kept"] = []
 
 
 class _Kept:
-    """Standard output while it is kept, and where its descriptor led before, if it has one."""
+    """Standard output while it is kept, and where the descriptor led before, if there is one."""
 
     def __init__(self, stream: TextIO, descriptor: int | None) -> None:
         self.stream, self.descriptor = stream, descriptor
@@ -53,7 +52,7 @@ def kept_for_json(wanted: bool, *, to_the_end: bool) -> Iterator[None]:
         return
     stream = sys.stdout
     stream.flush()
-    kept = _Kept(stream, _copied() if _is_real(stream) else None)
+    kept = _Kept(stream, _copied())
     if kept.descriptor is not None:
         _point_to_errors()
     sys.stdout = sys.stderr
@@ -80,16 +79,12 @@ def show(record: Any, indent: int | None = 1) -> None:
         print(text, file=stream)
 
 
-def _is_real(stream: TextIO) -> bool:
+def _copied() -> int | None:
+    """Copy the descriptor, if there is one, but not to where a closed standard error was."""
     try:
-        return stream.fileno() == OUT
-    except (OSError, AttributeError, io.UnsupportedOperation):
-        return False
-
-
-def _copied() -> int:
-    """Copy the descriptor, but not to where a closed standard error was."""
-    copy = os.dup(OUT)
+        copy = os.dup(OUT)
+    except OSError:
+        return None
     if copy == ERR:
         copy = os.dup(OUT)
         os.close(ERR)

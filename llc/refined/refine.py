@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.execution import Execution
 from llc.files import check_writable, read_json, write_whole
 from llc.parts import as_strings, head_names, restrict
@@ -191,7 +191,7 @@ def _recorded(
         raise InputError(f"{path} cannot be read: give another folder as out") from error
     if then != dict(parts) or list(then) != list(parts):
         raise InputError(
-            f"{out} was made with the parts {', '.join(then)}: give another folder as out, or the "
+            f"{out} was made with the parts {some(then, 6)}: give another folder as out, or the "
             "same parts"
         )
     if asked != wanted:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llc.archives import UNREADABLE, names_of
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation import Estimate
 from llc.files import read_json, write_whole
 from llc.settings import Settings
@@ -133,7 +133,8 @@ class RunFolder:
             return None
         except UNREADABLE as error:
             raise InputError(
-                f"{path} is not what rlct trace writes ({error!r}): give another folder, or remove "
+                f"{path} is not what rlct trace writes ({brief(repr(error))}): give another "
+                "folder, or remove "
                 "this file, after which estimates are reused where they fit"
             ) from error
 
@@ -164,7 +165,8 @@ class RunFolder:
                 kept = self._read(step, read_json(path))
             except UNREADABLE as error:
                 raise InputError(
-                    f"step {step} of {self.folder} cannot be read ({error!r}): run the same rlct "
+                    f"step {step} of {self.folder} cannot be read ({brief(repr(error))}): run "
+                    "the same rlct "
                     "trace again, which computes it anew"
                 ) from error
             yield step, kept
