@@ -16,7 +16,8 @@ from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.files import check_writable
 from llc.progress import Bar
-from llc.sweeps import Cell, Sweep, check_grid, choose, sweep, with_sampler
+from llc.sweeps import Cell, Sweep, choose, sweep, with_sampler
+from llc.sweeps.run import check_grid
 
 if TYPE_CHECKING:
     from llc.cli.options import Calibrate as Options

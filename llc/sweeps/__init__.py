@@ -4,6 +4,6 @@ No cell is dropped: chains that left for infinity, negative numbers and doubtful
 """
 
 from llc.sweeps.grid import Cell, Sweep
-from llc.sweeps.run import check_grid, choose, sweep, with_sampler
+from llc.sweeps.run import choose, sweep, with_sampler
 
-__all__ = ["Cell", "Sweep", "check_grid", "choose", "sweep", "with_sampler"]
+__all__ = ["Cell", "Sweep", "choose", "sweep", "with_sampler"]
