@@ -3,7 +3,7 @@
 import functools
 import inspect
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -150,7 +150,7 @@ class _Reach:
             yield from self._inside(name, value, depth + 1)
 
     def _inside(self, name: str, value: Any, depth: int) -> Found:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             for key, each in list(value.items()):
                 yield from self.walk(f"{name}[{key!r}]" if name else repr(key), each, depth)
         elif isinstance(value, list | tuple):

@@ -19,7 +19,7 @@ from llc.task import Task
 
 __all__ = [
     "add_tensor", "architecture", "code_key", "fingerprint_parts", "fingerprint_task",
-    "fingerprint_values", "fingerprint_weights",
+    "fingerprint_values", "fingerprint_weights", "without_addresses",
 ]  # fmt: skip
 
 
@@ -56,10 +56,15 @@ def fingerprint_parts(task: Task) -> dict[str, str]:
 def architecture(model: torch.nn.Module) -> str:
     """Describe a model by its modules and by the names, shapes and kinds of its parameters."""
     shapes = [
-        f"{name} {tuple(parameter.shape)} {parameter.requires_grad}"
+        f"{name} {_shape(parameter)} {parameter.requires_grad}"
         for name, parameter in model.named_parameters()
     ]
-    return _without_addresses(str(model)) + "".join(shapes)
+    return without_addresses(str(model)) + "".join(shapes)
+
+
+def _shape(parameter: Tensor) -> tuple[int, ...] | None:
+    lazy = isinstance(parameter, torch.nn.parameter.UninitializedParameter)
+    return None if lazy else tuple(parameter.shape)
 
 
 def fingerprint_values(values: Any) -> str:
@@ -114,7 +119,7 @@ def code_key(function: Any) -> str:
     """Describe a function by what it does; never by its address, which changes between runs."""
     if isinstance(function, functools.partial):
         inside = sorted(function.keywords.items())
-        held = _without_addresses(f"{function.args} {inside}")
+        held = without_addresses(f"{function.args} {inside}")
         return f"partial {code_key(function.func)} {held}"
     code = getattr(function, "__code__", None)
     if code is not None:
@@ -125,10 +130,11 @@ def code_key(function: Any) -> str:
         name = getattr(function, "__qualname__", None) or type(function).__qualname__
         call = getattr(type(function).__call__, "__code__", None)
         return f"{name} {'' if call is None else _code_text(call)}"
-    return _without_addresses(repr(function))
+    return without_addresses(repr(function))
 
 
-def _without_addresses(text: str) -> str:
+def without_addresses(text: str) -> str:
+    """Take addresses out of what objects say of themselves, which change from run to run."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 

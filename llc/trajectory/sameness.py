@@ -20,7 +20,7 @@ from torch import Tensor
 from llc.errors import InputError, some
 from llc.task import Task
 from llc.trajectory.contents import data_of, kept_of, state_of
-from llc.trajectory.fingerprints import add_tensor, architecture, code_key
+from llc.trajectory.fingerprints import add_tensor, architecture, code_key, without_addresses
 
 __all__ = [
     "UNSEEDED",
@@ -35,6 +35,7 @@ __all__ = [
 
 BUCKETS = 64
 ROWS = 2**15
+MOST_SKETCHED = 64
 # Rounding differs between machines and between numbers of threads.
 CLOSE = {"torch.float16": 1e-3, "torch.bfloat16": 1e-2}
 CLOSE_ELSE = 1e-5
@@ -81,11 +82,10 @@ class Witness:
             "architecture": _mark_of_text(architecture(task.model), "text"),
             "loss function": _mark_of_text(_code_of(task), CODE),
         }
+        named: dict[str, list[Any]] = {}
         for name, value in (*data_of(task), *state_of(task)):
-            free, number = name, 2
-            while free in certain:
-                free, number = f"{name} ({number})", number + 1
-            certain[free] = _mark(value)
+            named.setdefault(name, []).append(value)
+        certain |= {name: _mark_of_all(values) for name, values in named.items()}
         # Rounding apart: frozen weights come from files or from generators, which do not round.
         kept = {name: _mark(v, exact=True) for name, v in kept_of(task.model).items()}
         return cls(certain, kept)
@@ -266,12 +266,22 @@ def _mark(value: Any, *, exact: bool = False) -> Mark:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         value = torch.from_numpy(np.array(value))
     if not isinstance(value, Tensor):
-        return _mark_of_text(repr(value), type(value).__name__)
+        return _mark_of_text(without_addresses(repr(value)), type(value).__name__)
     digest, kind = hashlib.sha256(), f"{value.dtype}{tuple(value.shape)}"
     add_tensor(digest, value)
     plain = value.layout == torch.strided and not value.is_quantized and not value.is_nested
     drawn = plain and value.is_floating_point() and not exact
     return digest.hexdigest(), kind, _sketch(value) if drawn else ()
+
+
+def _mark_of_all(values: Sequence[Any]) -> Mark:
+    """Mark what has one name: a value, or all that a list holds."""
+    if len(values) == 1:
+        return _mark(values[0])
+    marks = [_mark(value) for value in values]
+    digest, kind, _ = _mark_of_text(" ".join(d + k for d, k, _ in marks), f"{len(marks)} values")
+    drawn = len(marks) <= MOST_SKETCHED and all(sketch for _, _, sketch in marks)
+    return digest, kind, tuple(x for _, _, sketch in marks for x in sketch) if drawn else ()
 
 
 def _mark_of_text(text: str, kind: str) -> Mark:

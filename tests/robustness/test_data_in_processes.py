@@ -84,6 +84,13 @@ TASKS = {
         "return llc.Task(masked(mask=torch.rand(5)), (X, Y), touched)",
         ["attribute 'mask' of the model differs", "every call"],
     ),
+    "list": (
+        """
+    model = masked(mask=1.0)
+    model.order = np.random.default_rng().permutation(5000).tolist()
+    return llc.Task(model, (X, Y), touched)""",
+        ["attribute 'order' of the model differs", "every call"],
+    ),
     "closure": (
         """
     weight = torch.rand(1)
@@ -366,3 +373,65 @@ def test_refine_compares_before_it_chooses(here):
     sentence = refused(lambda: llc.refine(task, "steps", ["weight"], workers=2, **QUICK))
     assert "its targets differs" in sentence
     assert not (here / "called").exists()
+
+
+MODULES = """
+import warnings
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+import llc
+
+X, Y = torch.ones(8, 4), torch.zeros(8, 1)
+
+def called(model):
+    with torch.no_grad():
+        model(X)
+    return model
+
+def pruned():
+    model = nn.Linear(4, 1)
+    prune.random_unstructured(model, "weight", 2)
+    return called(model)
+
+def tied():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1))
+    model[1].weight = model[0].weight
+    model.also = [model[0], model[1]]
+    return model
+
+def weight_norm():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return called(nn.utils.weight_norm(nn.Linear(4, 1)))
+
+KINDS = {
+    "batch norm": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)),
+    "recurrent": lambda: nn.LSTM(4, 2),
+    "attention": lambda: nn.TransformerEncoderLayer(4, 2, 8),
+    "weight norm": weight_norm,
+    "new weight norm": lambda: parametrizations.weight_norm(nn.Linear(4, 1)),
+    "spectral norm": lambda: parametrizations.spectral_norm(nn.Linear(4, 1)),
+    "pruned": pruned,
+    "tied": tied,
+    "lazy": lambda: nn.LazyLinear(1),
+    "average": lambda: torch.optim.swa_utils.AveragedModel(nn.Linear(4, 1)),
+}
+
+def named(kind):
+    return llc.Task(KINDS[kind](), (X, Y), "mse")
+"""
+
+
+def differ(blueprint):
+    blueprint()
+
+
+def test_weights_drawn_anew_are_no_difference_in_any_kind_of_module(here):
+    (here / "drawn.py").write_text(MODULES)
+    sys.path.insert(0, str(here))
+    from drawn import KINDS, named
+
+    with spawned(1) as executor:
+        for kind in KINDS:
+            executor.submit(differ, Blueprint(partial(named, kind))).result()
