@@ -7,6 +7,7 @@ entries that overlap, or by a header that announces an array which is not there.
 import io
 import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ MOST_RATIO = 200
 UNREADABLE = (
     OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, MemoryError,
     ArithmeticError, RecursionError, SyntaxError, NotImplementedError, RuntimeError,
-    tokenize.TokenError, Warning, zipfile.BadZipFile,
+    tokenize.TokenError, Warning, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What reading a broken file may raise, by whichever library reads it; warnings under -W error."""
 

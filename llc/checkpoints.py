@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llc import formats
 from llc.archives import UNREADABLE
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.files import write_whole
 from llc.formats import SUFFIXES, WRAPPERS
 from llc.language import hub
@@ -138,7 +138,7 @@ def read_metadata(path: str | Path) -> dict[str, float]:
         with safe_open(path, framework="pt") as file:
             raw = file.metadata() or {}
     except (SafetensorError, *UNREADABLE) as error:
-        raise InputError(f"{path.name} is not a safetensors file: {error}") from error
+        raise InputError(f"{path.name} is not a safetensors file: {brief(error)}") from error
     numbers = {}
     for key, value in sorted(raw.items()):
         try:

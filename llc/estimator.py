@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llc.calibration import choose, resolve
+from llc.calibration import choose, fill, resolve
 from llc.errors import InputError
 from llc.estimation.assembly import assemble, gradient_shift
 from llc.estimation.estimate import Estimate
@@ -131,6 +131,7 @@ def estimate_task(
 ) -> Estimate:
     """Estimate as `estimate` does, from a `Task` and `Settings`."""
     started = time.perf_counter()
+    fill(settings, task.size)  # refuses what does not fit the data before the model is run
     with (
         undisturbed(),
         Bar(task.label) if progress is True else nullcontext(progress or _silent) as report,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_json", "write_folder", "write_whole"]
+__all__ = ["check_writable", "read_json", "write_folder", "write_whole"]
 
 
 def read_json(path: Path) -> Any:
@@ -22,6 +22,21 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError("its brackets are nested too deep") from None
+
+
+def check_writable(folder: Path) -> None:
+    """Try whether something can be written into a folder, which is not made for that.
+
+    Raises:
+        OSError: it cannot; it names the folder.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def write_whole(path: Path, content: bytes, *, new: bool = False) -> None:

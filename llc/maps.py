@@ -19,6 +19,7 @@ from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_weights
+from llc.trajectory.sameness import Blueprint, Unlike, explained, refuse_kept
 from llc.trajectory.sources import Item, Source, as_items
 
 __all__ = ["ScaleMap", "scale_map"]
@@ -96,9 +97,11 @@ def scale_map(
         **given: as for `llc.scale_curve`.
 
     Raises:
-        InputError: no checkpoint, none that can be measured, or what `llc.scale_curve` refuses.
+        InputError: no checkpoint, none that can be measured, a task that is not the same in every
+            process, or what `llc.scale_curve` refuses.
     """
-    build, task = task, _built(task)
+    blueprint = Blueprint.of(task)
+    task = blueprint()
     items = list(as_items(checkpoints))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
@@ -117,13 +120,16 @@ def scale_map(
     place = None if out is None else Path(out) / FOLDER
     curves: dict[int, ScaleCurve] = {}
     skipped: dict[int, str] = {}
-    for step, found in _measure_all(build, items, given, key, place, executor):
-        if isinstance(found, ScaleCurve):
-            curves[step] = found
-        else:
-            skipped[step] = found
-        if progress is not None:
-            progress(step, curves.get(step))
+    try:
+        for step, found in _measure_all(blueprint, items, given, key, place, executor):
+            if isinstance(found, ScaleCurve):
+                curves[step] = found
+            else:
+                skipped[step] = found
+            if progress is not None:
+                progress(step, curves.get(step))
+    except Unlike as unlike:
+        raise explained(unlike, blueprint) from None
     if not curves:
         step, why = next(iter(skipped.items()))
         raise InputError(f"no checkpoint could be measured; step {step}: {why}")
@@ -131,12 +137,8 @@ def scale_map(
     return ScaleMap(task.label, steps, tuple(curves[step] for step in steps), skipped)
 
 
-def _built(task: Task | Callable[[], Task]) -> Task:
-    return task if isinstance(task, Task) else task()
-
-
 def _measure_all(
-    task: Task | Callable[[], Task],
+    blueprint: Blueprint,
     items: list[Item],
     given: dict[str, Any],
     key: str,
@@ -145,10 +147,10 @@ def _measure_all(
 ) -> Iterator[tuple[int, ScaleCurve | str]]:
     if executor is None:
         for item in items:
-            yield item.step, _measure(task, item, given, key, place)
+            yield item.step, _measure(blueprint, item, given, key, place)
         return
     futures: dict[Future[ScaleCurve | str], int] = {
-        executor.submit(_measure, task, item, given, key, place): item.step for item in items
+        executor.submit(_measure, blueprint, item, given, key, place): item.step for item in items
     }
     try:
         for future in as_completed(futures):
@@ -159,7 +161,7 @@ def _measure_all(
 
 
 def _measure(
-    task: Task | Callable[[], Task],
+    blueprint: Blueprint,
     item: Item,
     given: dict[str, Any],
     key: str,
@@ -172,7 +174,10 @@ def _measure(
         path = None if place is None else place / f"{item.step:07d}.json"
         if path is not None and _mark_of(path) == mark:
             return ScaleCurve.load(path)
-        curve = scale_curve(_built(task).at(weights), **given)
+        task = blueprint()
+        at = task.at(weights)
+        refuse_kept(task, at, blueprint.doubts)
+        curve = scale_curve(at, **given)
         if path is not None:
             path.with_suffix(".fingerprint").unlink(missing_ok=True)
             curve.save(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llc import parts
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.files import read_json, write_whole
 from llc.presets import PRESETS, WARNING
 
@@ -142,7 +142,8 @@ class Settings:
             ) from error
         except ValueError as error:
             raise InputError(
-                f"{path} is no JSON ({error}), expected settings as Settings.save writes them"
+                f"{path} is no JSON ({brief(error)}), expected settings as Settings.save writes "
+                "them"
             ) from error
         if not isinstance(values, dict) or not isinstance(values.get("reasons", {}), dict):
             raise InputError(

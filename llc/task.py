@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from llc import data as data_
 from llc import losses
 from llc.errors import InputError
+from llc.errors import some as _some
 from llc.formats import LOG, WRAPPERS
 from llc.private import private_copy
 from llc.symmetry import Symmetry
@@ -251,7 +252,3 @@ def _without_prefix(
         prefix, f", {rest} tensors without it left out" if rest else "",
     )  # fmt: skip
     return inside
-
-
-def _some(items: list[str], most: int = 3) -> str:
-    return ", ".join(items[:most]) + (", …" if len(items) > most else "")

@@ -203,7 +203,7 @@ def task():
         ),
         (
             {f"layer{i}.weight": torch.ones(1) for i in range(9)},
-            ["2 missing (weight, bias)", "9 not in the model (layer0.weight", "…"],
+            ["2 missing (weight, bias)", "9 not in the model (layer0.weight", "and 6 more"],
         ),
         ({}, ["2 missing"]),
     ],

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -387,16 +386,12 @@ def test_version(capsys):
 def test_help_comes_at_once():
     # torch takes seconds to import; help, version and a typing error must not wait for it.
     code = (
-        "import sys, llc, llc.cli.main as m; m.main(['--version']); m.main(['estimate', '--x'])\n"
+        "import sys, llc, llc.cli.main as m\n"
+        "for line in (['--version'], ['--help'], ['estimate', '--x']): m.main(line)\n"
         "assert not {'torch', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stderr=subprocess.DEVNULL)
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        assert rlct("--help").returncode == 0
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 1
+    assert rlct("--help").returncode == 0
 
 
 def test_what_is_left_out_is_named_without_its_help_text(folder, capsys):

@@ -68,12 +68,14 @@ def test_one_estimate_a_checkpoint_by_step(tmp_path):
     assert "toy: 4 checkpoints" in str(result)
 
 
-def test_a_column_of_two_by_one_name_is_what_was_saved():
+def test_a_column_of_two_by_one_name_is_the_estimates():
     result = trace()
     saved = [replace(p, metadata={"seconds": p.step, "llc": -1.0}) for p in result.points]
     both = replace(result, points=tuple(saved))
-    assert both.column("seconds").tolist() == [10, 20, 30, 40]
-    assert both.llc.tolist() == result.llc.tolist()
+    assert both.column("saved_seconds").tolist() == [10, 20, 30, 40]
+    assert both.column("saved_llc").tolist() == [-1.0] * 4
+    for name in ("llc", "seconds"):
+        assert both.column(name).tolist() == result.column(name).tolist()
 
 
 def test_table_has_a_row_a_checkpoint(tmp_path):

@@ -71,6 +71,7 @@ def resolve_task(
     report: Report | None = None,
 ) -> Resolved:
     """Fill in what is open for one task; as `calibrate`, with what it took."""
+    fill(settings, task.size)  # refuses what does not fit the data before the model is run
     with undisturbed():
         surface = LossSurface(
             task, behavioural=settings.behavioural, execution=execution, only=settings.only
@@ -82,7 +83,8 @@ def fill(settings: Settings, size: int | None) -> Settings:
     """Fill in nβ and sampler from the number of examples alone; γ stays as it is.
 
     Raises:
-        InputError: a potential without ``n_beta``, or a batch larger than the data.
+        InputError: a potential without ``n_beta``, or a batch larger than the data, or not of all
+            of them for a sampler with a Metropolis test.
     """
     reasons = dict(settings.reasons)
     if settings.batch_size is not None and size is not None and settings.batch_size > size:
@@ -94,8 +96,9 @@ def fill(settings: Settings, size: int | None) -> Settings:
     if n_beta is None:
         n_beta = _default_n_beta(size)
         reasons["n_beta"] = f"n/ln n, n = {size}"
+    batch_size = batch_size_for(settings, size)
     if settings.batch_size is None:
-        small = batch_size_for(settings, size) is None
+        small = batch_size is None
         reasons["batch_size"] = "all data" if small else "from 512 on, as heat demands"
     sampler = settings.sampler
     if sampler == "auto":

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from llc.calibration.choices import Resolved, choose, resolve_task
+from llc.calibration.choices import Resolved, choose, fill, resolve_task
 from llc.calibration.pilots import Pilot, pilot_at
 from llc.diagnostics import mcse
 from llc.errors import InputError
@@ -91,6 +91,7 @@ def freeze_task(
     Raises:
         InputError: as `calibrate`.
     """
+    fill(settings, task.size)  # refuses what does not fit the data before the model is run
     with undisturbed():
         surface = LossSurface(
             task, behavioural=settings.behavioural, execution=execution, only=settings.only

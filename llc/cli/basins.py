@@ -1,23 +1,28 @@
 """``rlct basins``: which checkpoints of a run lie in one basin; table, JSON, figures."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llc import plot
 from llc.cli.commands import Command, recall
+from llc.cli.output import show
 from llc.cli.tasks import load_task
-from llc.errors import InputError
+from llc.errors import InputError, some
+from llc.files import check_writable
 from llc.language import hub
 from llc.task import Task
 from llc.trajectory.basins import Basins, basins
 from llc.trajectory.basins.survey import Progress
 from llc.trajectory.disk import writable
+from llc.trajectory.record import refuse_drawn
+from llc.trajectory.sameness import Blueprint
 from llc.trajectory.sources import paths_of
+from llc.trajectory.store import RunFolder
 
 if TYPE_CHECKING:
     from llc.cli.options import Basins as Options
@@ -58,7 +63,7 @@ def run(options: "Options") -> int:
         figures = plot.save(plot.basins(result), out / "figures" / "basins")
         figures += plot.save(plot.barriers(result), out / "figures" / "barriers")
     if options.json:
-        print(json.dumps(result.to_dict(), indent=1, allow_nan=False))
+        show(result.to_dict())
     else:
         print(_text(result, files, figures))
     return 0
@@ -71,6 +76,7 @@ def _out(options: "Options", folder: Path) -> Path:
     out = folder if options.out is None else options.out
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file, expected a folder, which may not exist yet")
+    check_writable(out)
     return out
 
 
@@ -82,7 +88,11 @@ def _task(options: "Options", known: Command | None) -> Task:
             f"{options.run} does not say which task it is of: give it as --task, for instance "
             "--task my_task.py:task"
         )
-    return load_task(known.task, known.arguments)
+    blueprint = Blueprint(partial(load_task, known.task, known.arguments))
+    folder = RunFolder(options.run)
+    if (then := folder.witness()) is not None:
+        refuse_drawn(folder, then, blueprint)
+    return blueprint()
 
 
 def _checkpoints(options: "Options", folder: Path, known: Command | None) -> Any:
@@ -98,7 +108,7 @@ def _checkpoints(options: "Options", folder: Path, known: Command | None) -> Any
     if inside.is_dir():
         return inside
     if known is not None or (folder / "run.json").exists():
-        where = f", which were {', '.join(known.checkpoints[:2])}" if known else ""
+        where = f", which were {some(known.checkpoints, 2)}" if known else ""
         raise InputError(
             f"the checkpoints of {options.run} are not to be found{where}: give their folder or "
             "pattern in the place of RUN, with --task, and the run folder as --out"
@@ -113,7 +123,7 @@ def _data(options: "Options", task: Task) -> Any:
     if options.data not in sets:
         raise InputError(
             f"--data is {options.data!r}, expected a data set among the task's readings: "
-            f"{', '.join(sets) or 'it has none, give llc.Task(..., readings={...})'}"
+            f"{some(sets, 6) or 'it has none, give llc.Task(..., readings={...})'}"
         )
     return sets[options.data]
 

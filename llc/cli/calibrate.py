@@ -1,6 +1,5 @@
 """``rlct calibrate``: settings for a checkpoint with their reasons; with ``--sweep`` a grid too."""
 
-import json
 import sys
 import time
 from dataclasses import replace
@@ -12,10 +11,13 @@ from llc import plot
 from llc.calibration import Resolved
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, explained, settings_of
+from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
+from llc.files import check_writable
 from llc.progress import Bar
 from llc.sweeps import Cell, Sweep, choose, sweep, with_sampler
+from llc.sweeps.run import check_grid
 
 if TYPE_CHECKING:
     from llc.cli.options import Calibrate as Options
@@ -57,7 +59,7 @@ def run(options: "Options") -> int:
         if not options.json:
             print(f"\n{grid.table()}")
     if options.json:
-        print(json.dumps(record, indent=1, allow_nan=False))
+        show(record)
     return 0
 
 
@@ -69,6 +71,7 @@ def _check(options: "Options") -> None:
             f"--{given[0].replace('_', '-')} is given without --sweep, expected both: add --sweep, "
             "or drop it"
         )
+    check_grid(options.step_sizes, options.gammas, options.n_betas, options.cell_budget)
     out = options.out
     if out is None:
         return
@@ -78,6 +81,7 @@ def _check(options: "Options") -> None:
         )
     if not options.sweep and out.is_dir():
         raise InputError(f"--out is {out}, a folder; expected a file such as settings.json")
+    check_writable(out if options.sweep else out.parent)
 
 
 def _text(options: "Options", chosen: "Settings", found: Resolved, seconds: float) -> str:

@@ -1,6 +1,5 @@
 """``rlct doctor``: what this machine has, and whether estimates are right on it."""
 
-import json
 import os
 import platform
 import tempfile
@@ -15,6 +14,7 @@ import torch
 
 import llc
 from llc import plot, truths
+from llc.cli.output import show
 from llc.errors import InputError
 from llc.execution import GIB, free_memory
 from llc.surface import LossSurface
@@ -56,7 +56,7 @@ def run(options: "Options") -> int:
     passed = all(check.passed for check in checks)
     if options.json:
         found = {"about": about, "checks": [asdict(c) for c in checks], "passed": passed}
-        print(json.dumps({**found, "seconds": round(seconds, 1)}, indent=1))
+        show({**found, "seconds": round(seconds, 1)})
     else:
         words = "all is well" if passed else "estimates of this machine are not to be relied on"
         print(f"{words} ({seconds:.0f} s)")

@@ -1,12 +1,12 @@
 """``rlct estimate``: one checkpoint, one table or one JSON object."""
 
-import json
 import math
 from typing import TYPE_CHECKING
 
 from llc.audit import audit_step, check_sampler
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, settings_of
+from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.estimation.estimate import rounded
 from llc.estimation.estimators import MOST_STEEP, steepness
@@ -38,7 +38,7 @@ def run(options: "Options") -> int:
         record = {"checkpoint": options.checkpoint.name, **result.to_dict()}
         if audit is not None:
             record["audit"] = audit.to_dict()
-        print(json.dumps(record, indent=1, allow_nan=False))
+        show(record)
     else:
         print(table(result, options.checkpoint.name))
     return 1 if options.strict and result.verdict.status == "fail" else 0

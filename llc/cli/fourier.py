@@ -1,9 +1,9 @@
 """``rlct fourier``: the frequencies that a network adds with, over training."""
 
-import json
 from typing import TYPE_CHECKING
 
 from llc import plot
+from llc.cli.output import show
 from llc.cli.tasks import load_task
 from llc.errors import InputError
 from llc.trajectory.circuits import circuits
@@ -27,7 +27,7 @@ def run(options: "Options") -> int:
     path = result.save(out / "fourier.json")
     figures = plot.save(plot.circuits(result), out / "figures" / "fourier")
     if options.json:
-        print(json.dumps(result.to_dict(), allow_nan=False))
+        show(result.to_dict(), indent=None)
         return 0
     print(result)
     print(f"\ntable    {path}")

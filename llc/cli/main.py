@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from llc.errors import InputError
+from llc.cli.output import kept_for_json
+from llc.errors import InputError, brief
 
 __all__ = ["main"]
 
@@ -29,16 +30,16 @@ DESCRIPTION = "Local learning coefficients of checkpoints, with error bars and v
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    own = arguments is None
     try:
-        return _main(arguments)
+        return _main(list(sys.argv[1:] if arguments is None else arguments), own)
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def _main(arguments: list[str]) -> int:
+def _main(arguments: list[str], own: bool) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -50,19 +51,23 @@ def _main(arguments: list[str]) -> int:
     if options is None:
         return 0
     try:
-        code = _run(options)
+        with kept_for_json(getattr(options, "json", False), to_the_end=own):
+            code = _run(options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
         raise
     except SystemExit as stop:
         # Not of this program's doing: the code of a task, or what it calls, said so.
-        print(f"rlct: the task's own code ended the program (exit {stop.code})", file=sys.stderr)
+        print(
+            f"rlct: the task's own code ended the program (exit {brief(stop.code)})",
+            file=sys.stderr,
+        )
         return 2
     except (InputError, OSError, MemoryError) as error:
         if options.debug:
             raise
-        print(f"rlct: {' '.join(_said(error).split())}", file=sys.stderr)
+        print(f"rlct: {brief(_said(error), 1000, 400)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         name = type(options).__name__.lower()
@@ -115,7 +120,7 @@ class _Notes(logging.Handler):
         kind = f"{record.msg}{record.args[1:] if isinstance(record.args, tuple) else ''}"
         if kind not in self._seen:
             self._seen.add(kind)
-            print(f"rlct: {record.getMessage()}", file=sys.stderr)
+            print(f"rlct: {brief(record.getMessage(), 1000, 400)}", file=sys.stderr)
 
 
 def _parse(arguments: list[str]):  # noqa: ANN202 - one of the dataclasses of options.py

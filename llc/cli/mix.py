@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from llc.checkpoints import load_weights
-from llc.cli.tasks import arguments_of, load_task
-from llc.cli.variants import chosen_settings, trace_variants
+from llc.cli.tracing import blueprint_of
+from llc.cli.variants import chosen_settings, refuse_unsuited, trace_variants
 from llc.planting import interpolants
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ def run(options: "Options") -> int:
     settings = chosen_settings(options)
     one, other = (load_weights(path) for path in options.checkpoints)
     # What does not fit the model is said before anything is written.
-    load_task(options.task, arguments_of(options)).at(one)
+    blueprint = blueprint_of(options)
+    refuse_unsuited(blueprint().at(one), settings)
     made = interpolants(one, other, options.weights, out=options.out / "checkpoints")
     steps = [variant.step for variant in made]
-    return trace_variants(options, settings, steps, "mixing_weight", COLUMNS)
+    return trace_variants(options, blueprint, settings, steps, "mixing_weight", COLUMNS)

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from llc.checkpoints import load_weights
-from llc.cli.tasks import arguments_of, load_task
-from llc.cli.variants import chosen_settings, trace_variants
+from llc.cli.tracing import blueprint_of
+from llc.cli.variants import chosen_settings, refuse_unsuited, trace_variants
 from llc.planting import plant
 from llc.progress import Bar
 
@@ -22,7 +22,9 @@ COLUMNS = (
 def run(options: "Options") -> int:
     """Fine-tune once for each number of exceptions, trace, print and chart."""
     settings = chosen_settings(options)
-    task = load_task(options.task, arguments_of(options)).at(load_weights(options.checkpoint))
+    blueprint = blueprint_of(options)
+    task = blueprint().at(load_weights(options.checkpoint))
+    refuse_unsuited(task, settings)
     with Bar("plant") as report:
         made = plant(
             task,
@@ -38,4 +40,4 @@ def run(options: "Options") -> int:
             seed=settings.seed,
         )
     steps = [variant.step for variant in made]
-    return trace_variants(options, settings, steps, "planted", COLUMNS)
+    return trace_variants(options, blueprint, settings, steps, "planted", COLUMNS)

@@ -1,12 +1,12 @@
 """``rlct refine``: the LLC of every part of a network at every checkpoint of a run."""
 
-import json
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llc import plot
 from llc.cli.choices import execution_of, settings_of
+from llc.cli.output import show
 from llc.cli.tasks import load_task
 from llc.cli.tracing import workers_of
 from llc.errors import InputError
@@ -40,7 +40,7 @@ def run(options: "Options") -> int:
     with writable(options.out):
         figures = plot.save(plot.refined(result), options.out / "figures" / "refined")
     if options.json:
-        print(json.dumps(_record(result), indent=1, allow_nan=False))
+        show(_record(result))
     else:
         print(f"{result.name}: {len(result.parts)} parts, {len(result.steps)} checkpoints")
         print("\n".join("  " + line for line in str(result.settings).splitlines()

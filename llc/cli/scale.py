@@ -1,13 +1,13 @@
 """``rlct scale``: effective dimension against γ for one checkpoint, a table, a figure."""
 
-import json
 from typing import TYPE_CHECKING
 
 from llc import plot
 from llc.checkpoints import load_weights
+from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import check_writable, write_whole
 from llc.scale import scale_curve
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def run(options: "Options") -> int:
     out = options.out
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file, expected a folder, which may not exist yet")
+    if out is not None:
+        check_writable(out)
     weights = load_weights(options.checkpoint)
     curve = scale_curve(
         load_task(options.task, arguments_of(options)).at(weights),
@@ -47,7 +49,7 @@ def run(options: "Options") -> int:
         plot.save(plot.scale_curve(curve), out / "scale")
     if options.json:
         record = {"checkpoint": options.checkpoint.name, **curve.to_dict()}
-        print(json.dumps(record, indent=1, allow_nan=False))
+        show(record)
     else:
         print(curve.table())
     return 0

@@ -1,11 +1,11 @@
 """``rlct symmetries``: what a checkpoint's known symmetries leave as it is."""
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 from llc.checkpoints import load_weights
 from llc.cli.choices import execution_of, settings_of
+from llc.cli.output import show
 from llc.cli.tasks import arguments_of, load_task
 from llc.trajectory.symmetries import check_symmetries
 
@@ -31,7 +31,7 @@ def run(options: "Options") -> int:
     )
     if options.json:
         record = {"checkpoint": options.checkpoint.name, **check.to_dict()}
-        print(json.dumps(record, indent=1, allow_nan=False))
+        show(record)
     else:
         print(check)
     return 1 if options.strict and not check.passed else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llc.errors import InputError
+from llc.errors import InputError, brief, some
 from llc.language import hub
 from llc.task import Task
 from llc.tasks import BUILTIN, builtin
@@ -72,7 +72,7 @@ def load_task(name: str, arguments: Mapping[str, Any] | None = None) -> Task:
             known = [k for k, v in vars(module).items() if isfunction(v) and not k.startswith("_")]
             raise InputError(
                 f"{place} has no function {attribute!r}, expected one that returns an llc.Task; "
-                f"it has {', '.join(known[:8]) or 'none'}"
+                f"it has {some(known, 8) or 'none'}"
             )
     task = _call(partial(function, **(arguments or {})), name)
     if not isinstance(task, Task):
@@ -101,7 +101,8 @@ def _call(function: Any, name: str) -> Any:
         raise
     except (Exception, SystemExit, GeneratorExit) as error:
         raise InputError(
-            f"{name} failed with {type(error).__name__}: {error}; it is called without arguments "
+            f"{name} failed with {type(error).__name__}: {brief(error)}; it is called without "
+            "arguments "
             "and must return an llc.Task (--debug shows the traceback)"
         ) from error
 
@@ -120,7 +121,7 @@ def _from_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit, GeneratorExit) as error:
         raise InputError(
-            f"{path} cannot be loaded, {type(error).__name__}: {error} (--debug shows the "
+            f"{path} cannot be loaded, {type(error).__name__}: {brief(error)} (--debug shows the "
             "traceback)"
         ) from error
     return module
@@ -132,6 +133,7 @@ def _from_name(name: str) -> ModuleType:
         return importlib.import_module(name)
     except (Exception, SystemExit, GeneratorExit) as error:
         raise InputError(
-            f"module {name} cannot be imported, {type(error).__name__}: {error}; for a file write "
+            f"module {name} cannot be imported, {type(error).__name__}: {brief(error)}; for a "
+            "file write "
             f"{name}.py:function"
         ) from error

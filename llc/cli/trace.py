@@ -1,12 +1,10 @@
 """``rlct trace``: every checkpoint of a training run, into a run folder."""
 
 import itertools
-import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +12,10 @@ import torch
 
 from llc import plot
 from llc.cli.commands import remember
+from llc.cli.output import show
 from llc.cli.shards import refuse_limits, submitted
-from llc.cli.tasks import arguments_of, load_task
-from llc.cli.tracing import traced, workers_of
+from llc.cli.tasks import arguments_of
+from llc.cli.tracing import blueprint_of, traced, workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
 from llc.estimation.estimators import MOST_STEEP, steepness
@@ -24,6 +23,7 @@ from llc.maps import ScaleMap, scale_map
 from llc.progress import Bar
 from llc.trajectory import Trajectory
 from llc.trajectory.disk import writable
+from llc.trajectory.sameness import Blueprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,9 +48,10 @@ def run(options: "Options") -> int:
             f"--follow is given with {len(places)} paths, expected a folder or a pattern: put the "
             "pattern in quotes, so that the shell leaves it alone"
         )
+    blueprint = blueprint_of(options)
     if options.submit is None:
         refuse_limits(options)
-        result = traced(options)
+        result = traced(options, blueprint)
     elif not submitted(options):
         return 0
     else:
@@ -61,11 +62,11 @@ def run(options: "Options") -> int:
         remember(options.out, options.task, places, arguments_of(options))
         figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
         if options.scales:
-            mapped = _map_scales(options, result, workers)
+            mapped = _map_scales(options, blueprint, result, workers)
             figures += plot.save(plot.scale_map(mapped), options.out / "figures" / "scales")
     seconds = time.perf_counter() - started
     if options.json:
-        print(json.dumps(_record(options, result, seconds), indent=1, allow_nan=False))
+        show(_record(options, result, seconds))
     else:
         print(_text(options, result, figures))
         print(f"time      {seconds:.0f} s with {_hands(options, workers)}")
@@ -73,7 +74,9 @@ def run(options: "Options") -> int:
     return 1 if options.strict and (failed or result.skipped) else 0
 
 
-def _map_scales(options: "Options", result: Trajectory, workers: int) -> ScaleMap:
+def _map_scales(
+    options: "Options", blueprint: Blueprint, result: Trajectory, workers: int
+) -> ScaleMap:
     """Scale curves of the same checkpoints at the same nβ, each in a process of one thread."""
     s = result.settings
     places = options.checkpoints
@@ -90,7 +93,7 @@ def _map_scales(options: "Options", result: Trajectory, workers: int) -> ScaleMa
     ):  # fmt: skip
         done = itertools.count(1)
         return scale_map(
-            partial(load_task, options.task, arguments_of(options)),
+            blueprint,
             places[0] if len(places) == 1 else list(places),
             out=options.out,
             executor=pool,

@@ -12,20 +12,26 @@ from llc.cli.drawing import Drawing
 from llc.cli.tasks import arguments_of, load_task
 from llc.errors import InputError
 from llc.trajectory import Trajectory, trace
+from llc.trajectory.sameness import Blueprint
 
 if TYPE_CHECKING:
     from llc.cli.options import Refine, Trace, Variants
 
-__all__ = ["shard_of", "traced", "workers_of"]
+__all__ = ["blueprint_of", "shard_of", "traced", "workers_of"]
 
 MOST_WORKERS = 8
 
 
-def traced(options: "Trace") -> Trajectory:
+def blueprint_of(options: "Trace | Variants") -> Blueprint:
+    """Return what builds the task of a command, once in each process."""
+    return Blueprint(partial(load_task, options.task, arguments_of(options)))
+
+
+def traced(options: "Trace", blueprint: Blueprint | None = None) -> Trajectory:
     """Trace in this process."""
     places = options.checkpoints
     return trace(
-        partial(load_task, options.task, arguments_of(options)),
+        blueprint or blueprint_of(options),
         places[0] if len(places) == 1 else list(places),
         out=options.out,
         settings=settings_of(options),
@@ -53,7 +59,13 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
 
 
 def workers_of(options: "Trace | Refine | Variants") -> int:
-    """Return the number of processes: as asked, one a core on a CPU, or one a GPU."""
+    """Return the number of processes: as asked, one a core on a CPU, or one a GPU.
+
+    Raises:
+        InputError: fewer than one is asked for.
+    """
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers is {options.workers}, expected a whole number of at least 1")
     if options.workers is not None:
         return options.workers
     if options.device == "cuda":

@@ -1,8 +1,8 @@
 """``rlct transitions``: abrupt changes of the LLC in a run folder, or why there are none."""
 
-import json
 from typing import TYPE_CHECKING
 
+from llc.cli.output import show
 from llc.errors import InputError
 from llc.trajectory import Trajectory
 from llc.transitions import find_transitions
@@ -27,7 +27,7 @@ def run(options: "Options") -> int:
     )
     path = found.save(options.folder / "transitions.json")
     if options.json:
-        print(json.dumps(found.to_dict(), indent=1, allow_nan=False))
+        show(found.to_dict())
     else:
         print(f"{found}\n\nwritten to {path}")
     return 0

@@ -1,6 +1,5 @@
 """``rlct validate``: every case with a known answer, one table."""
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -9,8 +8,9 @@ import torch
 from tqdm import tqdm
 
 from llc import plot
+from llc.cli.output import show
 from llc.errors import InputError
-from llc.files import write_whole
+from llc.files import check_writable, write_whole
 from llc.validation import Row, validate
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def run(options: "Options") -> int:
         raise InputError("--quick and --full given, expected one of them")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}, expected a whole number of at least 1")
+    if options.out is not None:
+        check_writable(options.out)
     workers = options.workers or min(MOST_WORKERS, os.cpu_count() or 1)
     torch.set_num_threads(1)
     with tqdm(unit="estimate", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
@@ -50,7 +52,7 @@ def run(options: "Options") -> int:
         write_whole(options.out / "validation.txt", (result.table() + "\n").encode())
         plot.save(plot.validation(result), options.out / "validation")
     if options.json:
-        print(json.dumps(result.to_dict(), indent=1, allow_nan=False))
+        show(result.to_dict())
     else:
         print(result.table())
     return 0 if result.passed else 1

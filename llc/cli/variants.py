@@ -1,28 +1,32 @@
 """What ``rlct plant`` and ``rlct mix`` share: made checkpoints traced, printed, charted."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llc import plot
+from llc.calibration import fill
 from llc.cli.choices import execution_of, settings_of
-from llc.cli.tasks import arguments_of, load_task
+from llc.cli.output import show
 from llc.cli.tracing import workers_of
 from llc.errors import InputError
 from llc.estimation.estimate import rounded
+from llc.files import check_writable
+from llc.parts import restrict
+from llc.private import private_copy
 from llc.settings import Settings
+from llc.task import Task
 from llc.trajectory import Trajectory, trace
 from llc.trajectory.disk import writable
+from llc.trajectory.sameness import Blueprint
 
 if TYPE_CHECKING:
     from llc.cli.options import Variants
 
-__all__ = ["chosen_settings", "trace_variants"]
+__all__ = ["chosen_settings", "refuse_unsuited", "trace_variants"]
 
 WHY = "what was made has no data in common but its inputs"
 
@@ -35,12 +39,31 @@ def chosen_settings(options: "Variants") -> Settings:
     """
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out} is a file, expected a folder, which may not exist")
+    with writable(options.out):
+        check_writable(options.out)
+    workers_of(options)
     asked = settings_of(options)
     return replace(asked, behavioural=True, reasons={**asked.reasons, "behavioural": WHY})
 
 
+def refuse_unsuited(task: Task, settings: Settings) -> None:
+    """Refuse settings that the trace of what is made would refuse, before it is made.
+
+    Raises:
+        InputError: they do not fit the data or the model.
+    """
+    fill(settings, task.size)
+    if settings.only is not None:
+        restrict(private_copy(task.model), task.symmetries, settings.only)
+
+
 def trace_variants(
-    options: "Variants", settings: Settings, steps: Sequence[int], x: str, columns: Sequence[str]
+    options: "Variants",
+    blueprint: Blueprint,
+    settings: Settings,
+    steps: Sequence[int],
+    x: str,
+    columns: Sequence[str],
 ) -> int:
     """Trace the checkpoints made, print a row for each, draw the LLC against ``x``.
 
@@ -49,7 +72,7 @@ def trace_variants(
     """
     places = [options.out / "checkpoints" / f"step_{step:07d}.safetensors" for step in steps]
     result = trace(
-        partial(load_task, options.task, arguments_of(options)),
+        blueprint,
         places,
         out=options.out,
         settings=settings,
@@ -60,7 +83,7 @@ def trace_variants(
     with writable(options.out):
         figures = plot.save(plot.against(result, x=x), options.out / "figures" / "against")
     if options.json:
-        print(json.dumps(_record(options.out, result, x), indent=1, allow_nan=False))
+        show(_record(options.out, result, x))
     else:
         print(_text(options.out, result, x, columns, figures))
     failed = any(point.estimate.verdict.status == "fail" for point in result.points)

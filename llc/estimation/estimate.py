@@ -13,7 +13,7 @@ import numpy as np
 
 from llc.archives import UNREADABLE, read_arrays
 from llc.diagnostics import Array
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation.datatree import datatree
 from llc.estimation.errors import ErrorBudget, error_budget
 from llc.estimation.verdict import Reason, Verdict
@@ -207,7 +207,7 @@ class Estimate:
             traces: dict[str, Any] = {name: arrays[name] for name in TRACES}
             return dataclasses.replace(cls.from_dict(values), **traces)
         except UNREADABLE as error:
-            raise InputError(f"{path} is not a saved estimate: {error!r}") from error
+            raise InputError(f"{path} is not a saved estimate: {brief(repr(error))}") from error
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Estimate":

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from llc.archives import UNREADABLE
-from llc.errors import InputError
+from llc.errors import InputError, brief, some
 from llc.files import read_json
 from llc.formats.distributed import DESCRIPTION, read_distributed
 from llc.formats.pickled import read_pickle
@@ -139,7 +139,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, *UNREADABLE) as error:
-        raise InputError(f"{path.name} is not a safetensors file: {error}") from error
+        raise InputError(f"{path.name} is not a safetensors file: {brief(error)}") from error
 
 
 def _is_beside(part: Path) -> bool:
@@ -179,10 +179,10 @@ def find_state_dict(content: Any, name: str) -> Mapping[str, Tensor]:
             return next(iter(inside.values()))
         if inside:
             raise InputError(
-                f"{name} holds {len(inside)} state dicts ({', '.join(map(str, inside))}), "
+                f"{name} holds {len(inside)} state dicts ({some(inside)}), "
                 "expected one: save the one you mean to a file of its own"
             )
-        keys = ", ".join(map(str, list(content)[:5])) or "nothing"
+        keys = some(content, 5) or "nothing"
         raise InputError(f"{name} holds {keys}, but no state dict: save model.state_dict()")
     raise InputError(
         f"{name} holds a {type(content).__name__}, expected a state dict or a dictionary that "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc.diagnostics import Array
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation import Estimate
 from llc.estimation.estimate import TRACES
 from llc.trajectory import Trajectory
@@ -80,7 +80,7 @@ def from_datatree(tree: "xr.DataTree") -> Estimate:
         empty = Estimate.from_dict(facts)
     except (LookupError, ValueError, TypeError) as error:
         raise InputError(
-            f"the tree holds no estimate of llc-toolkit ({error!r}): give one that "
+            f"the tree holds no estimate of llc-toolkit ({brief(repr(error))}): give one that "
             "Estimate.to_datatree made; draws of devinterp are read by llc.interop.TokenDraws.load"
         ) from error
     return dataclasses.replace(empty, **traces)

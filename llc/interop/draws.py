@@ -10,7 +10,7 @@ import numpy as np
 
 from llc import diagnostics
 from llc.diagnostics import Array
-from llc.errors import InputError
+from llc.errors import InputError, brief, some
 from llc.estimation import Estimate
 from llc.estimation.estimate import rounded
 from llc.interop.layout import identifier
@@ -45,7 +45,7 @@ class TokenDraws:
             dims = self._step_losses.dims, self.tree["init_loss"].dims
         except (LookupError, TypeError) as error:
             raise InputError(
-                f"the tree is not as devinterp 2 writes it ({error!r}), expected "
+                f"the tree is not as devinterp 2 writes it ({brief(repr(error))}), expected "
                 "sampling_loss_micro, init_loss and metadata: give what its sample returned, or "
                 "what llc.interop.token_draws did"
             ) from error
@@ -202,5 +202,5 @@ class TokenDraws:
                 return self.tree.dataset[name]
         raise InputError(
             f"there is no observable {names[0].partition('_')[2]!r}, expected one of "
-            f"{', '.join(self.names) or 'none: the file holds none'}"
+            f"{some(self.names, 8) or 'none: the file holds none'}"
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from llc.archives import read_array, read_arrays
-from llc.errors import InputError
+from llc.errors import InputError, brief
 
 __all__ = ["IGNORED", "Tokens", "masked", "pack", "pad", "read"]
 
@@ -148,7 +148,7 @@ def _open(path: Path, field: str) -> Any:
         try:
             return read_array(path) if path.suffix == ".npy" else read_arrays(path)
         except (ValueError, OSError) as error:
-            raise InputError(f"{path.name} is no array of numbers: {error}") from error
+            raise InputError(f"{path.name} is no array of numbers: {brief(error)}") from error
     raise InputError(
         f"{path.name} ends in {path.suffix!r}, expected .txt, .jsonl, .npy, .npz, or a folder of "
         "Hugging Face datasets"
@@ -165,7 +165,9 @@ def _dataset(path: Path) -> Any:
     try:
         found = datasets.load_from_disk(str(path))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no data set that save_to_disk wrote: {error}") from error
+        raise InputError(
+            f"{path} is no data set that save_to_disk wrote: {brief(error)}"
+        ) from error
     if isinstance(found, Mapping):
         raise InputError(
             f"{path} holds several data sets ({', '.join(map(str, found))}), expected one: give "
@@ -183,7 +185,8 @@ def _lines(path: Path, field: str) -> Iterator[Any]:
                 found = json.loads(line)
             except ValueError as error:
                 raise InputError(
-                    f"line {number} of {path.name} is no JSON ({error}), expected one object a line"
+                    f"line {number} of {path.name} is no JSON ({brief(error)}), expected one "
+                    "object a line"
                 ) from error
             if isinstance(found, dict) and field not in found:
                 raise InputError(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llc.errors import InputError
+from llc.errors import InputError, brief
 
 __all__ = ["PACKED", "as_strings", "shown", "unpacked"]
 
@@ -102,7 +102,8 @@ def unpacked(packed: re.Match[str]) -> Tensor:
             raise ValueError("of another length")
     except (binascii.Error, zlib.error, ValueError) as error:
         raise InputError(
-            f"the packed mask of {packed['name']} cannot be read ({error}): give masks as boolean "
+            f"the packed mask of {packed['name']} cannot be read ({brief(error)}): give masks "
+            "as boolean "
             "tensors"
         ) from error
     bits = torch.frombuffer(content, dtype=torch.uint8)

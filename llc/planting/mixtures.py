@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.planting.variant import Variant, kept
 
 __all__ = ["interpolants", "splice"]
@@ -74,7 +74,7 @@ def splice(one: Weights, other: Weights, names: str | Sequence[str]) -> dict[str
     for pattern in patterns:
         fitting = {name for name in one if fnmatchcase(name, pattern)}
         if not fitting:
-            known = ", ".join(list(one)[:SHOWN]) + (", …" if len(one) > SHOWN else "")
+            known = some(one, SHOWN)
             raise InputError(f"no tensor is called {pattern!r}, expected names such as {known}")
         taken |= fitting
     if not taken:

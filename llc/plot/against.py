@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llc.diagnostics import Array
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.plot.figures import COLOURS, COLUMN, literal, plain_ticks, sheet
 from llc.plot.trajectory import settings_line
 
@@ -41,7 +41,7 @@ def against(result: "Trajectory", ax: Any = None, *, x: str = "planted") -> Any:
     """
     names = ["step", *result.metadata_names]
     if x not in names:
-        raise InputError(f"{result.name} has no {x!r}, expected one of {', '.join(names)}")
+        raise InputError(f"{result.name} has no {x!r}, expected one of {some(names, 8)}")
     places = result.steps if x == "step" else result.column(x)
     if not np.isfinite(places).any():
         raise InputError(f"{x!r} of {result.name} holds no number at any checkpoint")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.plot.figures import COLOURS, COLUMN, CYCLE, drawn, literal, plain_ticks, step_axis
 from llc.plot.trajectory import settings_line
 
@@ -37,7 +37,7 @@ def portrait(result: "Trajectory", ax: Any = None, *, loss: str | None = None) -
     """
     names = ["baseline", *result.metadata_names]
     if loss is not None and loss not in names:
-        raise InputError(f"loss is {loss!r}, expected one of {', '.join(names)}")
+        raise InputError(f"loss is {loss!r}, expected one of {some(names, 8)}")
     chosen = loss or _loss_of(result)
     caption = f"{result.name}: LLC against loss over training; {settings_line(result)}."
     return drawn(lambda ax: _draw_portrait(ax, result, chosen), ax, (COLUMN, 2.7), caption)

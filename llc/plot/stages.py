@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.plot.figures import COLOURS, CYCLE, PAGE, literal, sheet, step_axis
 from llc.plot.trajectory import settings_line
 
@@ -41,7 +41,7 @@ def stages(
     """
     for name in losses:
         if name not in result.metadata_names:
-            known = ", ".join(result.metadata_names)
+            known = some(result.metadata_names, 8)
             raise InputError(f"{result.name} has no {name!r}, expected one of {known}")
     headline = getattr(transitions, "headline", "")
     lines = f" Green lines: transitions; {headline}." if transitions else ""

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.execution import Execution
-from llc.files import read_json, write_whole
+from llc.files import check_writable, read_json, write_whole
 from llc.parts import as_strings, head_names, restrict
 from llc.private import private_copy
 from llc.progress import Bar
@@ -20,8 +20,11 @@ from llc.refined.result import FILE, Refined
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory import Trajectory, trace
-from llc.trajectory.common import settle
+from llc.trajectory.checks import check
+from llc.trajectory.common import is_open, settle
 from llc.trajectory.disk import writable
+from llc.trajectory.processes import compare_elsewhere
+from llc.trajectory.sameness import Blueprint
 from llc.trajectory.sources import Source, as_items
 from llc.trajectory.watch import Progress
 
@@ -73,7 +76,9 @@ def refine(
     wanted = replace(settings or Settings(), **given)
     if wanted.only is not None:
         raise InputError(f"only={wanted.only} is given, expected parts: name it among them")
-    built = task if isinstance(task, Task) else task()
+    check(1, wanted, False, workers, None, None, False, None, checkpoints)
+    blueprint = Blueprint.of(task)
+    built = blueprint()
     chosen = _named(built, parts)
     items: Any = list(as_items(checkpoints))
     if not items:
@@ -82,7 +87,11 @@ def refine(
     shared = None
     if out is not None:
         shared = _recorded(Path(out), chosen, wanted)
+        with writable(Path(out)):
+            check_writable(Path(out))
     if shared is None:
+        if is_open(wanted, False):
+            compare_elsewhere(blueprint, workers, execution)
         with Bar(built.label) if progress is True else nullcontext() as report:
             shared = settle(built, items, wanted, False, execution, report).settings
         if out is not None:
@@ -92,7 +101,7 @@ def refine(
     found: dict[str, Trajectory] = {}
     for part, only in chosen.items():
         found[part] = trace(
-            task,
+            blueprint,
             items,
             out=None if out is None else Path(out) / folders[part],
             settings=replace(fixed, only=only),
@@ -182,7 +191,7 @@ def _recorded(
         raise InputError(f"{path} cannot be read: give another folder as out") from error
     if then != dict(parts) or list(then) != list(parts):
         raise InputError(
-            f"{out} was made with the parts {', '.join(then)}: give another folder as out, or the "
+            f"{out} was made with the parts {some(then, 6)}: give another folder as out, or the "
             "same parts"
         )
     if asked != wanted:

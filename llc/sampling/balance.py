@@ -25,6 +25,8 @@ class Balance:
     def __init__(self, posterior: Posterior) -> None:
         layout: Layout = posterior.surface.layout
         self._gamma, self._sizes = posterior.gamma, layout.sizes
+        # Of a tensor without numbers nothing is known.
+        self._counts = np.array([size or np.nan for size in layout.sizes])
         self._readings: list[tuple[int, Array]] = []
 
     def copy(self) -> "Balance":
@@ -41,7 +43,7 @@ class Balance:
         """Return the numbers of the chains at δ, ``(chains, tensors)``."""
         pairs = zip(displacement.split(self._sizes, 1), gradient.split(self._sizes, 1), strict=True)
         sums = [(d * (g + self._gamma * d)).sum(1, dtype=torch.float64) for d, g in pairs]
-        return torch.stack(sums, 1).cpu().numpy() / self._sizes
+        return torch.stack(sums, 1).cpu().numpy() / self._counts
 
     def keep(self, values: Array, at: int) -> None:
         """Keep what was read of all chains."""

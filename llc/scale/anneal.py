@@ -102,6 +102,7 @@ def scale_curve(
         behavioural=behavioural, control_variate=control_variate, seed=seed,
         only=as_strings(only),
     )  # fmt: skip
+    fill(settings, task.size)  # refuses what does not fit the data before the model is run
     execution = Execution(device, compile, memory, autocast)
     started = time.perf_counter()
     with (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from llc.diagnostics import Array
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation.estimate import Estimate, rounded
 from llc.files import read_json, write_whole
 
@@ -301,4 +301,4 @@ class ScaleCurve:
         try:
             return cls.from_dict(read_json(path))
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise InputError(f"{path} is not a saved scale curve: {error!r}") from error
+            raise InputError(f"{path} is not a saved scale curve: {brief(repr(error))}") from error

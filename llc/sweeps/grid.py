@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llc.diagnostics import Array
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation.estimate import rounded
 from llc.files import read_json, write_whole
 from llc.settings import Settings
@@ -177,7 +177,7 @@ class Sweep:
                 record["name"], Settings.from_dict(record["settings"]), steps, gammas, sizes, cells
             )
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise InputError(f"{path} is not a saved sweep: {error!r}") from error
+            raise InputError(f"{path} is not a saved sweep: {brief(repr(error))}") from error
 
     def to_csv(self, path: str | Path) -> Path:
         """Write one row a cell."""

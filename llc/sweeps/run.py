@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llc.calibration import Resolved, fill, freeze_task
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.estimation import Estimate
 from llc.estimator import estimate_task
 from llc.execution import Execution
@@ -19,7 +19,7 @@ from llc.sweeps.grid import AXES, Cell, Sweep, cell_from_json, cell_to_json
 from llc.task import Task
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_weights
 
-__all__ = ["choose", "sweep", "with_sampler"]
+__all__ = ["check_grid", "choose", "sweep", "with_sampler"]
 
 HALF_DECADES = (-2, -1, 0, 1, 2)
 FEWER_HALF_DECADES = (-1, 0, 1)
@@ -70,11 +70,7 @@ def sweep(
             setting that cannot be used.
     """
     wanted = with_sampler(replace(settings or Settings(), **given))
-    axes = [
-        _axis(name, values)
-        for name, values in zip(AXES, (step_sizes, gammas, n_betas), strict=True)
-    ]
-    _check_budget(cell_budget)
+    axes = check_grid(step_sizes, gammas, n_betas, cell_budget)
     folder = None if out is None else Path(out)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise InputError(f"out is {folder}, a file; expected a folder, which may not exist yet")
@@ -125,6 +121,23 @@ def with_sampler(settings: Settings) -> Settings:
     return replace(settings, sampler=SAMPLER, reasons=reasons)
 
 
+def check_grid(
+    step_sizes: Sequence[float] | None,
+    gammas: Sequence[float] | None,
+    n_betas: Sequence[float] | None,
+    cell_budget: int | None,
+) -> list[tuple[float, ...] | None]:
+    """Return the axes of a grid in ascending order; as `sweep`, which spends nothing before it.
+
+    Raises:
+        InputError: an axis is empty or holds what is no number above 0, or the budget is none.
+    """
+    given = zip(AXES, (step_sizes, gammas, n_betas), strict=True)
+    axes = [_axis(name, values) for name, values in given]
+    _check_budget(cell_budget)
+    return axes
+
+
 def _axis(name: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
     """Check an axis and put it in ascending order."""
     if values is None:
@@ -138,7 +151,7 @@ def _axis(name: str, values: Sequence[float] | None) -> tuple[float, ...] | None
         if value == 0:
             raise InputError(f"{name}s holds {value!r}, expected numbers above 0")
     if len(set(map(float, numbers))) < len(numbers):
-        raise InputError(f"{name}s holds a number twice, expected each once: {numbers}")
+        raise InputError(f"{name}s holds a number twice, expected each once: {some(numbers, 6)}")
     return tuple(sorted(map(float, numbers)))
 
 

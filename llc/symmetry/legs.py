@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llc.errors import InputError
+from llc.errors import InputError, some
 
 __all__ = ["Entry", "Leg", "as_legs"]
 
@@ -43,7 +43,7 @@ class Leg:
         if self.name not in weights:
             raise InputError(
                 f"a symmetry names the tensor {self.name!r}, which the weights do not have, "
-                f"expected one of {', '.join(list(weights)[:6])}"
+                f"expected one of {some(weights, 6)}"
             )
         shape, axes = weights[self.name].shape, self._axes
         if any(not -len(shape) <= axis < len(shape) for axis in axes):

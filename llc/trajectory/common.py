@@ -63,12 +63,13 @@ def settle(
     Raises:
         InputError: none of the checkpoints can be used.
     """
+    filled = fill(wanted, task.size)  # refuses what does not fit the data
     if not is_open(wanted, freeze):
-        return Settled(fill(wanted, task.size), [])
+        return Settled(filled, [])
     if wanted.gamma is None:
         chosen, trials = agree(task, items, wanted, execution, report)
     else:
-        chosen, trials = fill(wanted, task.size), []
+        chosen, trials = filled, []
     if not is_open(chosen, freeze):
         return Settled(chosen, trials)
     # The name of the sampler stays open: a frozen step may ask for another.

@@ -3,10 +3,13 @@
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import replace
 from typing import Protocol
 
-from llc.errors import InputError
+from llc.errors import InputError, brief
+from llc.settings import Settings
 from llc.trajectory.follow import POLL
+from llc.trajectory.sameness import Unlike
 from llc.trajectory.work import DIED, Job, Order, Outcome, work
 
 __all__ = ["Crew", "Foreign", "Here", "share"]
@@ -19,6 +22,15 @@ class Crew(Protocol):
     """Takes jobs, at most ``window`` at a time."""
 
     window: int
+    settings: Settings
+
+    def compare(self) -> None:
+        """Make sure, before anything is spent, that the task is the same elsewhere.
+
+        Raises:
+            Unlike: it is not.
+        """
+        ...
 
     def submit(self, jobs: Jobs) -> "Future[list[Outcome]]":
         """Begin to work."""
@@ -39,12 +51,15 @@ class Here:
     window = 1
 
     def __init__(self, order: Order) -> None:
-        self._order = order.built()
+        self._order, self.settings = order.built(), order.settings
+
+    def compare(self) -> None:
+        """There is no other process."""
 
     def submit(self, jobs: Jobs) -> "Future[list[Outcome]]":
         """Work now."""
         future: Future[list[Outcome]] = Future()
-        future.set_result(work(self._order, jobs))
+        future.set_result(work(replace(self._order, settings=self.settings), jobs))
         return future
 
     def recover(self, lost: Sequence[Jobs]) -> Iterator[Outcome]:
@@ -59,18 +74,22 @@ class Foreign:
     """An executor that somebody else made; a task goes along with every job."""
 
     def __init__(self, order: Order, executor: Executor) -> None:
-        self._order, self._executor = order, executor
+        self._order, self._executor, self.settings = order, executor, order.settings
         self.window = 2 * int(getattr(executor, "_max_workers", UNKNOWN_SIZE))
         self._futures: set[Future[list[Outcome]]] = set()
+
+    def compare(self) -> None:
+        """Each job brings the task itself, and compares it before anything else."""
 
     def submit(self, jobs: Jobs) -> "Future[list[Outcome]]":
         """Hand over to the executor."""
         try:
-            future = self._executor.submit(work, self._order, jobs)
+            order = replace(self._order, settings=self.settings)
+            future = self._executor.submit(work, order, jobs)
         except BrokenExecutor as error:
             raise InputError(
-                f"the executor does not work any more ({error}): call again with another one; what "
-                "is finished is kept if out was given"
+                f"the executor does not work any more ({brief(error)}): call again with another "
+                "one; what is finished is kept if out was given"
             ) from error
         self._futures = {f for f in self._futures if not f.done()} | {future}
         return future
@@ -126,6 +145,8 @@ def _result(future: "Future[list[Outcome]]", jobs: Jobs, lost: list[Jobs]) -> li
     except BrokenExecutor:
         lost.append(jobs)
         return []
+    except Unlike:
+        raise
     except Exception as error:  # of the way there or back, such as what cannot be pickled
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:240]}"
+        reason = f"{type(error).__name__}: {brief(error)}"
         return [Outcome(job.item.step, reason=reason) for job in jobs]

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,10 @@ import llc
 from llc.settings import Settings
 from llc.task import Task
 
-__all__ = ["fingerprint_parts", "fingerprint_task", "fingerprint_values", "fingerprint_weights"]
+__all__ = [
+    "add_tensor", "architecture", "code_key", "fingerprint_parts", "fingerprint_task",
+    "fingerprint_values", "fingerprint_weights", "without_addresses",
+]  # fmt: skip
 
 
 def fingerprint_weights(weights: Mapping[str, Tensor], task: str, settings: Settings) -> str:
@@ -24,7 +28,7 @@ def fingerprint_weights(weights: Mapping[str, Tensor], task: str, settings: Sett
     digest = hashlib.sha256(f"{llc.__version__}\n{task}\n{_settings_key(settings)}".encode())
     for name in sorted(weights):
         digest.update(name.encode())
-        _add_tensor(digest, weights[name])
+        add_tensor(digest, weights[name])
     return digest.hexdigest()
 
 
@@ -39,16 +43,28 @@ def fingerprint_task(task: Task) -> str:
 
 def fingerprint_parts(task: Task) -> dict[str, str]:
     """Hash a task's model, data and loss one by one, so that a difference can be named."""
-    model = hashlib.sha256(str(task.model).encode())
-    for name, parameter in task.model.named_parameters():
-        model.update(f"{name} {tuple(parameter.shape)} {parameter.requires_grad}".encode())
+    model = hashlib.sha256(architecture(task.model).encode())
     model.update(_source(type(task.model)))
     loss = hashlib.sha256()
     for part in (task.loss, task.batch_loss, task.potential):
-        loss.update(_code_key(part).encode())
+        loss.update(code_key(part).encode())
     return {
         "model": model.hexdigest(), "data": fingerprint_values(task.data), "loss": loss.hexdigest()
     }  # fmt: skip
+
+
+def architecture(model: torch.nn.Module) -> str:
+    """Describe a model by its modules and by the names, shapes and kinds of its parameters."""
+    shapes = [
+        f"{name} {_shape(parameter)} {parameter.requires_grad}"
+        for name, parameter in model.named_parameters()
+    ]
+    return without_addresses(str(model)) + "".join(shapes)
+
+
+def _shape(parameter: Tensor) -> tuple[int, ...] | None:
+    lazy = isinstance(parameter, torch.nn.parameter.UninitializedParameter)
+    return None if lazy else tuple(parameter.shape)
 
 
 def fingerprint_values(values: Any) -> str:
@@ -58,9 +74,9 @@ def fingerprint_values(values: Any) -> str:
     digest.update(str(structure).encode())
     for leaf in leaves:
         if isinstance(leaf, Tensor):
-            _add_tensor(digest, leaf)
+            add_tensor(digest, leaf)
         else:
-            digest.update(_code_key(leaf).encode())
+            digest.update(code_key(leaf).encode())
     return digest.hexdigest()
 
 
@@ -72,11 +88,24 @@ def _settings_key(settings: Settings) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _add_tensor(digest: Any, tensor: Tensor) -> None:
-    tensor = tensor.detach().cpu().contiguous()
+def add_tensor(digest: Any, tensor: Tensor) -> None:
+    """Add a tensor's kind, shape and bytes to a digest."""
     digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    # Viewed as bytes, since numpy has no bfloat16.
-    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    for part in _strided(tensor.detach().cpu()):
+        # Viewed as bytes, since numpy has no bfloat16.
+        digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+
+
+def _strided(tensor: Tensor) -> list[Tensor]:
+    """Take a tensor of any layout apart into such as can be read as bytes."""
+    if tensor.is_quantized:
+        return [tensor.int_repr(), tensor.dequantize()]
+    if tensor.is_nested:
+        return [part for each in tensor.unbind() for part in _strided(each)]
+    if tensor.layout == torch.sparse_coo:
+        tensor = tensor.coalesce()
+        return [tensor.indices(), *_strided(tensor.values())]
+    return [tensor if tensor.layout == torch.strided else tensor.to_dense()]
 
 
 def _source(kind: type) -> bytes:
@@ -86,11 +115,12 @@ def _source(kind: type) -> bytes:
         return kind.__qualname__.encode()
 
 
-def _code_key(function: Any) -> str:
+def code_key(function: Any) -> str:
     """Describe a function by what it does; never by its address, which changes between runs."""
     if isinstance(function, functools.partial):
         inside = sorted(function.keywords.items())
-        return f"partial {_code_key(function.func)} {function.args} {inside}"
+        held = without_addresses(f"{function.args} {inside}")
+        return f"partial {code_key(function.func)} {held}"
     code = getattr(function, "__code__", None)
     if code is not None:
         return f"{function.__qualname__} {_code_text(code)}"
@@ -100,7 +130,12 @@ def _code_key(function: Any) -> str:
         name = getattr(function, "__qualname__", None) or type(function).__qualname__
         call = getattr(type(function).__call__, "__code__", None)
         return f"{name} {'' if call is None else _code_text(call)}"
-    return repr(function)
+    return without_addresses(repr(function))
+
+
+def without_addresses(text: str) -> str:
+    """Take addresses out of what objects say of themselves, which change from run to run."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _code_text(code: types.CodeType) -> str:

@@ -7,17 +7,20 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.execution import GIB, SHARE_OF_FREE, Execution, free_memory
+from llc.settings import Settings
+from llc.trajectory.sameness import Blueprint, Unlike, explained
 from llc.trajectory.work import DIED, Job, Order, Outcome, work
 
-__all__ = ["Processes", "devices_for"]
+__all__ = ["Processes", "compare_elsewhere", "devices_for"]
 
 Jobs = list[Job]
 
@@ -36,9 +39,9 @@ class Processes:
     """
 
     def __init__(self, order: Order, count: int, devices: Sequence[str] | None = None) -> None:
-        self.window = 2 * count
+        self.window, self.settings = 2 * count, order.settings
         self._devices = devices_for(order.execution) if devices is None else tuple(devices)
-        self._count = count
+        self._count, self._compared = count, False
         try:
             self._order = pickle.dumps(replace(order, execution=_divided(order.execution, count)))
         except Exception as error:  # pickle has many ways to say no
@@ -53,13 +56,29 @@ class Processes:
         self._pool, self._alive = self._start(count)
 
     def submit(self, jobs: Jobs) -> "Future[list[Outcome]]":
-        """Hand over to a process."""
+        """Hand over to a process, once it is known that its task is the same."""
+        self.compare()
         try:
-            return self._pool.submit(_work_in_process, jobs)
+            return self._pool.submit(_work_in_process, self.settings, jobs)
         except BrokenExecutor as error:
             future: Future[list[Outcome]] = Future()
             future.set_exception(error)
             return future
+
+    def compare(self) -> None:
+        """Let processes begin, build the task and compare it with the one built here, once.
+
+        Whatever else goes wrong there is for the first job to say.
+
+        Raises:
+            Unlike: it is not the same.
+        """
+        if self._compared:
+            return
+        self._compared = True
+        with suppress(BrokenExecutor):
+            for future in [self._pool.submit(_compare_in_process) for _ in range(self._count)]:
+                future.result()
 
     def recover(self, lost: Sequence[Jobs]) -> Iterator[Outcome]:
         """Do each checkpoint again, alone; who dies once more is to blame itself.
@@ -77,7 +96,7 @@ class Processes:
         for job in (job for jobs in lost for job in jobs):
             pool, alive = self._start(1)
             try:
-                yield from pool.submit(_work_in_process, [job]).result()
+                yield from pool.submit(_work_in_process, self.settings, [job]).result()
             except BrokenExecutor:
                 yield Outcome(job.item.step, reason=DIED)
             finally:
@@ -98,6 +117,23 @@ class Processes:
         shared = (reading, self._began, self._order, self._devices, self._started)
         pool = ProcessPoolExecutor(count, self._context, _begin, shared)
         return pool, alive
+
+
+def compare_elsewhere(blueprint: Blueprint, workers: int, execution: Execution | None) -> None:
+    """Make sure that worker processes will build the same task, before anything is spent on it.
+
+    Raises:
+        InputError: they do not, or it cannot be sent to them.
+    """
+    if workers < 2:
+        return
+    crew = Processes(Order(blueprint, "", Settings(), execution, False, ""), workers)
+    try:
+        crew.compare()
+    except Unlike as unlike:
+        raise explained(unlike, blueprint) from None
+    finally:
+        crew.close(done=False)
 
 
 def devices_for(execution: Execution | None) -> tuple[str, ...]:
@@ -148,17 +184,33 @@ def _end_with(alive: Connection) -> None:
         os._exit(1)
 
 
-def _work_in_process(jobs: Jobs) -> list[Outcome]:
+def _compare_in_process() -> None:
+    try:
+        _order()
+    except Unlike:
+        raise
+    except Exception:  # whatever importing a user's module raises
+        pass
+
+
+def _order() -> Order:
     if "order" not in _own:
-        try:
-            _own["order"] = _placed(pickle.loads(_own["bytes"])).built()
-        except Exception as error:  # whatever importing a user's module raises
-            reason = (
-                f"a worker process cannot build the task ({_first(error)}): define its model and "
-                "loss in a module, or leave workers at 1"
-            )
-            return [Outcome(job.item.step, reason=reason) for job in jobs]
-    return work(_own["order"], jobs)
+        _own["order"] = _placed(pickle.loads(_own["bytes"])).built()
+    return _own["order"]
+
+
+def _work_in_process(settings: Settings, jobs: Jobs) -> list[Outcome]:
+    try:
+        order = _order()
+    except Unlike:
+        raise
+    except Exception as error:  # whatever importing a user's module raises
+        reason = (
+            f"a worker process cannot build the task ({_first(error)}): define its model and "
+            "loss in a module, or leave workers at 1"
+        )
+        return [Outcome(job.item.step, reason=reason) for job in jobs]
+    return work(replace(order, settings=settings), jobs)
 
 
 def _placed(order: Order) -> Order:
@@ -170,5 +222,4 @@ def _placed(order: Order) -> Order:
 
 
 def _first(error: Exception) -> str:
-    said = (str(error).splitlines() or [""])[0][:160]
-    return f"{type(error).__name__}: {said}"
+    return f"{type(error).__name__}: {brief((str(error).splitlines() or [''])[0])}"

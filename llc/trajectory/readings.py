@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from llc import losses
 from llc.companions import curvature
 from llc.data import number_of_examples, take
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.isolation import undisturbed
 from llc.private import private_copy
 from llc.settings import Settings
 from llc.task import Task
+from llc.trajectory.columns import OURS, kept_apart
 
 __all__ = ["measure_readings"]
 
@@ -47,12 +48,12 @@ def measure_readings(
         device: where to compute; None keeps the model's own.
 
     Returns:
-        ``known``, with the readings.
+        ``known``, with the readings; names of ours have ``saved_`` before them there.
 
     Raises:
         InputError: a reading fails, or returns no number.
     """
-    found = dict(known)
+    found = kept_apart(known, OURS | {"n_eff", "n_eff_se"} if n_eff else OURS)
     with undisturbed(), torch.no_grad():
         model = private_copy(task.model).eval()
         if device is not None:
@@ -127,4 +128,4 @@ def _on_data(
 
 
 def _first(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
+    return brief(error, 160)

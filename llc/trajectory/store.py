@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llc.archives import UNREADABLE, names_of
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation import Estimate
 from llc.files import read_json, write_whole
 from llc.settings import Settings
 from llc.trajectory.disk import writable
 from llc.trajectory.kept import TRACES, KeptEstimate
+from llc.trajectory.sameness import Witness
 
 __all__ = ["Kept", "RunFolder"]
 
@@ -81,6 +82,41 @@ class RunFolder:
         with writable(self.folder):
             self._file(step, ".skipped").unlink(missing_ok=True)
 
+    def claim(self, witness: Witness, *, alone: bool) -> Witness:
+        """Write what the task is that the folder is begun with, or return what was written before.
+
+        What a run left that was refused, or killed before its first estimate, counts only where
+        another may be at work now.
+
+        Args:
+            witness: of the task as it is here.
+            alone: whether nobody else works on the folder.
+        """
+        path = self.folder / "task.json"
+        content = json.dumps(witness.to_dict()).encode()
+        with writable(self.folder):
+            write_whole(path, content, new=not (alone and not self._is_begun()))
+        found = self.witness()
+        if found is None:
+            with writable(self.folder):
+                write_whole(path, content)
+        return found or witness
+
+    def witness(self) -> Witness | None:
+        """Return what ``task.json`` says the task was, or None if nothing can be read there."""
+        try:
+            return Witness.from_dict(read_json(self.folder / "task.json"))
+        except UNREADABLE:
+            return None
+
+    def unclaim(self) -> None:
+        """Forget what the task is, unless something was made of it."""
+        if not self._is_begun():
+            (self.folder / "task.json").unlink(missing_ok=True)
+
+    def _is_begun(self) -> bool:
+        return (self.folder / "run.json").exists()
+
     def record(self) -> dict[str, Any] | None:
         """Return what ``run.json`` holds, or None if there is none.
 
@@ -97,7 +133,8 @@ class RunFolder:
             return None
         except UNREADABLE as error:
             raise InputError(
-                f"{path} is not what rlct trace writes ({error!r}): give another folder, or remove "
+                f"{path} is not what rlct trace writes ({brief(repr(error))}): give another "
+                "folder, or remove "
                 "this file, after which estimates are reused where they fit"
             ) from error
 
@@ -128,7 +165,8 @@ class RunFolder:
                 kept = self._read(step, read_json(path))
             except UNREADABLE as error:
                 raise InputError(
-                    f"step {step} of {self.folder} cannot be read ({error!r}): run the same rlct "
+                    f"step {step} of {self.folder} cannot be read ({brief(repr(error))}): run "
+                    "the same rlct "
                     "trace again, which computes it anew"
                 ) from error
             yield step, kept

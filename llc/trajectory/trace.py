@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from llc.errors import InputError
 from llc.execution import Execution
@@ -18,14 +16,16 @@ from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.agreement import finish
 from llc.trajectory.checks import check, check_stack
-from llc.trajectory.common import Settled
+from llc.trajectory.columns import refuse_ours
+from llc.trajectory.common import Settled, is_open
 from llc.trajectory.crew import Crew, Foreign, Here
 from llc.trajectory.disk import held
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_values
 from llc.trajectory.follow import follow as follow_files
 from llc.trajectory.processes import Processes
-from llc.trajectory.record import settle_in
+from llc.trajectory.record import compare_task, settle_in
 from llc.trajectory.run import Run
+from llc.trajectory.sameness import Blueprint, Unlike, built, explained
 from llc.trajectory.sources import Source, as_items, coarse_to_fine, is_lazy
 from llc.trajectory.store import Kept, RunFolder
 from llc.trajectory.trajectory import Trajectory
@@ -105,14 +105,13 @@ def trace(
     Raises:
         InputError: no checkpoint, or none that can be estimated; two of one step; a folder that
             cannot be written, or was made with other settings, which are named; a stack without
-            the settings it needs.
+            the settings it needs; a task that is not the same in every process, such as one that
+            draws its data without a seed.
     """
-    build: Task | Callable[[], Task] = task
-    if readings is not None:
-        build = partial(_with_readings, task, readings)
-        task = build()
-    else:
-        task = _built(task)
+    build = task if readings is None else partial(_with_readings, task, readings)
+    blueprint = Blueprint.of(build)
+    task = blueprint()
+    refuse_ours(task.readings)
     wanted = replace(settings or Settings(), **given)
     check(stack, wanted, freeze, workers, executor, shard, follow, follow_for, checkpoints)
     # Before a folder is made: what is not there leaves nothing behind.
@@ -135,25 +134,43 @@ def trace(
         key, named = fingerprint_task(task), fingerprint_values(dict(task.readings or {}))
         order = Order(task, key, wanted, execution, n_eff, named)
         watch = Watch.of(progress)
-        with Bar(task.label) if watch.shown else nullcontext() as report:
-            chosen, feed = settle_in(
-                task, items, feed, wanted, freeze, folder, execution, report,
-                partial(_keep, folder, order, report),
-            )  # fmt: skip
-        check_stack(stack, chosen)
-        order = replace(order, settings=chosen)
-        crew: Crew
-        if executor is not None:
-            crew = Foreign(order, executor)
-        elif workers > 1:
-            crew = Processes(replace(order, task=build), workers)
-        else:
-            crew = Here(order)
         run = Run(order, folder, shard, stack)
-        total = None if items is None else len(items[run.first :: run.every])
-        with watch.begin(task.label, total, workers):
-            run.go(feed, crew, watch, patient=follow)
+        try:
+            unlike: tuple[str, ...] = ()
+            if folder is not None:
+                unlike, run.order = compare_task(folder, blueprint, order, alone=shard is None)
+            crew = _crew(run.order, blueprint, workers, executor)
+            with ExitStack() as unless_begun:
+                unless_begun.callback(crew.close, done=False)
+                if is_open(wanted, freeze) and (folder is None or folder.record() is None):
+                    # Before gradients are spent on the choice.
+                    crew.compare()
+                with Bar(task.label) if watch.shown else nullcontext() as report:
+                    chosen, feed = settle_in(
+                        task, items, feed, wanted, freeze, folder, execution, report,
+                        partial(_keep, folder, run.order, report), unlike,
+                    )  # fmt: skip
+                check_stack(stack, chosen)
+                unless_begun.pop_all()
+            crew.settings = chosen
+            run.order = replace(run.order, settings=chosen)
+            total = None if items is None else len(items[run.first :: run.every])
+            with watch.begin(task.label, total, workers):
+                run.go(feed, crew, watch, patient=follow)
+        except Unlike as different:
+            if folder is not None:
+                folder.unclaim()
+            raise explained(different, blueprint) from None
         return run.finish(task.label, whole=items is not None)
+
+
+def _crew(order: Order, blueprint: Blueprint, workers: int, executor: Executor | None) -> Crew:
+    if executor is not None:
+        assert isinstance(order.task, Task)
+        return Foreign(replace(order, task=Blueprint(order.task)), executor)
+    if workers > 1:
+        return Processes(replace(order, task=blueprint), workers)
+    return Here(order)
 
 
 def _keep(folder: RunFolder | None, order: Order, report: Report | None, settled: Settled) -> None:
@@ -168,16 +185,4 @@ def _keep(folder: RunFolder | None, order: Order, report: Report | None, settled
 
 
 def _with_readings(task: Task | Callable[[], Task], readings: Mapping[str, Any]) -> Task:
-    return replace(_built(task), readings=readings)
-
-
-def _built(task: Task | Callable[[], Task]) -> Task:
-    found = task
-    if not isinstance(task, Task | torch.nn.Module) and callable(task):
-        found = task()
-    if not isinstance(found, Task):
-        raise InputError(
-            f"task is a {type(found).__name__}, expected an llc.Task(model, data, loss), or a "
-            "function that returns one"
-        )
-    return found
+    return replace(built(task), readings=readings)

@@ -14,26 +14,31 @@ from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.files import write_whole
 from llc.settings import Settings
+from llc.trajectory.columns import COLUMNS, NUMBERS, kept_apart
 from llc.trajectory.store import RunFolder
 
 __all__ = ["Point", "Trajectory"]
 
-COLUMNS = (
-    "llc", "mcse", "virial", "rhat", "ess", "saturation", "null", "null_se",
-    "slope_gamma", "slope_gamma_se", "slope_n_beta", "slope_n_beta_se",
-    "baseline", "sampled_loss",
-)  # fmt: skip
-FIELDS = {f.name: f.type for f in fields(Estimate)}
-NUMBERS = {name for name, kind in FIELDS.items() if kind in (float, int, float | None, int | None)}
+FIELDS = {f.name for f in fields(Estimate)}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One checkpoint of a trajectory."""
+    """One checkpoint of a trajectory.
+
+    Attributes:
+        step: training step.
+        estimate: its LLC.
+        metadata: numbers saved beside the weights, and readings; a name of ours, such as ``llc`` or
+            ``gamma``, has ``saved_`` before it.
+    """
 
     step: int
     estimate: Estimate
     metadata: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metadata", kept_apart(self.metadata))
 
 
 @dataclass(frozen=True)
@@ -70,19 +75,18 @@ class Trajectory:
     def column(self, name: str) -> Array:
         """Return a number of each estimate, or saved beside each checkpoint; nan where absent.
 
-        Of two by one name the saved one is meant, but for those that `to_csv` writes for every
-        estimate (``llc``, ``mcse``, ``virial`` and so on).
+        A name of an estimate's is always the estimate's: what a checkpoint saved by that name is
+        ``saved_NAME``.
 
         Raises:
             InputError: a field of an estimate that is no number, as its verdict.
         """
-        saved = name not in COLUMNS and any(name in p.metadata for p in self.points)
-        if not saved and name in FIELDS and name not in NUMBERS:
+        if name in FIELDS and name not in NUMBERS:
             raise InputError(
                 f"{name} of an estimate is no number, so there is no column of it: take "
                 f"[point.estimate.{name} for point in trajectory.points]"
             )
-        own = not saved and name in NUMBERS
+        own = name in NUMBERS
         values = [getattr(p.estimate, name) if own else p.metadata.get(name) for p in self.points]
         return np.array([math.nan if value is None else value for value in values], dtype=float)
 

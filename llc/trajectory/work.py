@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation import Estimate
 from llc.estimator import estimate_stack, estimate_task
 from llc.execution import Execution
 from llc.settings import Settings
 from llc.task import Task
+from llc.trajectory.contents import kept_of
 from llc.trajectory.fingerprints import fingerprint_weights
 from llc.trajectory.readings import measure_readings
+from llc.trajectory.sameness import Unlike, refuse_kept
 from llc.trajectory.sources import Item
 
 __all__ = ["DIED", "Job", "Order", "Outcome", "work"]
@@ -37,6 +39,8 @@ class Order:
         execution: device and limits.
         n_eff: measure the curvature at each checkpoint too.
         readings: fingerprint of the readings asked for.
+        doubts: what is not the same here as where the task was built first, and counts where a
+            checkpoint does not bring it.
     """
 
     task: Task | Callable[[], Task]
@@ -45,16 +49,37 @@ class Order:
     execution: Execution | None
     n_eff: bool
     readings: str
+    doubts: tuple[str, ...] = ()
 
     def built(self) -> "Order":
-        """Return the same with the task itself in it."""
-        return self if isinstance(self.task, Task) else replace(self, task=self.task())
+        """Return the same with the task itself in it.
+
+        Raises:
+            Unlike: it is not the one that it was elsewhere.
+        """
+        if isinstance(self.task, Task):
+            return self
+        task = self.task()
+        return replace(self, task=task, doubts=self.doubts + getattr(self.task, "doubts", ()))
 
     def mark(self, weights: Mapping[str, Tensor], known: Mapping[str, float]) -> tuple[str, str]:
         """Return fingerprints: of what decides the estimate, and the numbers beside it."""
         beside = json.dumps([self.readings, self.n_eff, dict(known)], sort_keys=True)
-        decisive = fingerprint_weights(weights, self.key, self.settings)
+        decisive = fingerprint_weights({**weights, **self._left(weights)}, self.key, self.settings)
         return decisive, hashlib.sha256(beside.encode()).hexdigest()
+
+    def _left(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return buffers and frozen parameters that a checkpoint does not bring under their names.
+
+        The estimate depends on them as on the others.
+        """
+        assert isinstance(self.task, Task)
+        names = [name for name in kept_of(self.task.model) if name not in weights]
+        try:
+            state = self.task.at(weights).model.state_dict() if names else {}
+        except InputError:
+            return {}  # for whoever estimates to say
+        return {f"the task's own {name}": state[name] for name in names if name in state}
 
 
 class Job(NamedTuple):
@@ -81,6 +106,9 @@ def work(order: Order, jobs: Sequence[Job]) -> list[Outcome]:
     """Estimate checkpoints, side by side where there are several and nothing stands in the way.
 
     Whatever goes wrong with one of them is its own affair, and stands in its outcome.
+
+    Raises:
+        Unlike: the task is not the one that it was elsewhere.
     """
     ready: list[tuple[int, Task]] = []
     found: dict[int, Outcome] = {}
@@ -90,11 +118,14 @@ def work(order: Order, jobs: Sequence[Job]) -> list[Outcome]:
         try:
             weights, known = job.item.read()
             task = order.task.at(weights)
+            refuse_kept(order.task, task, order.doubts)
             marks = order.mark(weights, known)
             device = None if order.execution is None else order.execution.device
             metadata = measure_readings(
                 task, order.settings, known, n_eff=order.n_eff, device=device
             )  # fmt: skip
+        except Unlike:
+            raise
         except Exception as error:  # whatever a file, model or loss raises
             found[job.item.step] = Outcome(job.item.step, reason=_sentence(error))
             continue
@@ -129,5 +160,6 @@ def _estimates(
 
 
 def _sentence(error: Exception) -> str:
-    said = " ".join(str(error).split())
-    return said if isinstance(error, InputError) else f"{type(error).__name__}: {said[:240]}"
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{type(error).__name__}: {brief(error)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation.estimate import rounded
 from llc.files import read_json, write_whole
 
@@ -236,7 +236,8 @@ class Transitions(list[Transition]):
             return cls.from_dict(read_json(Path(path)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path} holds no transitions ({error!r}): write them with rlct transitions RUN"
+                f"{path} holds no transitions ({brief(repr(error))}): write them with rlct "
+                "transitions RUN"
             ) from error
 
 

@@ -3,7 +3,6 @@
 
 import io
 import shutil
-import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -11,6 +10,7 @@ import malformed
 import pytest
 import tally
 import torch
+import work
 from tiny import linear
 
 from llc.cli.main import main
@@ -71,28 +71,17 @@ def _parsers_kept(monkeypatch):
     monkeypatch.setattr(parsers.ParserSpecification, "from_callable_or_type", staticmethod(kept))
 
 
-class Late(BaseException):
-    """A line that is wrong was worked on instead of being refused."""
+def said(line, *, allowed=(2,)):
+    """Run a line; it has to end with an allowed code, and a refusal has to be one sentence.
 
-
-def _late(*_):
-    raise Late
-
-
-def said(line, *, allowed=(2,), seconds=4.0):
-    """Run a line; it has to end with an allowed code, and a refusal has to be one sentence."""
+    Where nothing but a refusal is allowed it comes before any gradient.
+    """
     out, err, code, raised = io.StringIO(), io.StringIO(), None, None
-    before = signal.signal(signal.SIGVTALRM, _late)
-    with redirect_stdout(out), redirect_stderr(err):
+    with redirect_stdout(out), redirect_stderr(err), work.none_of_it(allowed == (2,)):
         try:
-            # Of this process's own time: other work on the machine makes no difference.
-            signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
             code = main(line)
         except BaseException as error:
             raised = error
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-            signal.signal(signal.SIGVTALRM, before)
     text = err.getvalue()
     # Notes on what was done to a checkpoint's names may stand before it.
     lines = [each for each in text.splitlines() if each.strip()]
@@ -128,6 +117,7 @@ def test_lines_without_a_parser_kept_from_before():
         said([value, "x"] if value not in ("--", "-") else ["estimate", value])
 
 
+PLANT = ["plant", "step_1.pt", "--exceptions", "1"]
 NONSENSE = {
     "demo": [["demo"], ["demo", "nothing"], ["demo", "grokking", "--prime", "x"],
              ["demo", "grokking", "--out", "my_task.py"], ["demo", "linear-net", "--steps", "-1"],
@@ -147,6 +137,8 @@ NONSENSE = {
         ["trace", "[", "--out", "r"], ["trace", "steps", "--out", "/proc/r"],
         ["trace", "steps", "--out", "steps/step_1.pt/x"], ["trace", "steps", "--out", "a" * 300],
         ["trace", "my_task.py", "--out", "r"], ["trace", "steps", "--out", "finished"],
+        ["trace", "steps", "--out", "r", "--batch-size", "41"], ["trace", "steps", "--out", "r",
+         "--sampler", "malt", "--batch-size", "4"], ["trace", "steps", "--out", "r", "--stack", "2"],
     )],
     "sound checkpoint": [["estimate", "step_1.pt", "--task", "my_task.py:task", *line] for line in (
         ["--gamma", "0"], ["--gamma", "nan"], ["--gamma", "inf"], ["--n-beta", "-1"],
@@ -182,6 +174,11 @@ NONSENSE = {
         ["fourier", "steps", "--task", "modular-addition"],
         ["fourier", "finished", "--task", "modular-addition", "--frequencies", "-1"],
     ],
+    "places": [[*line, "--task", "my_task.py:task", *QUICK] for line in (
+        ["plant", "step_1.pt", "--exceptions", "1", "--out", "/proc/v"],
+        ["mix", "step_1.pt", "step_1.pt", "--out", "/proc/v"],
+        ["refine", "steps", "--parts", "weight", "--out", "/proc/v"],
+    )],
     "parts and variants": [[*line, "--task", "my_task.py:task", "--out", "v", *QUICK] for line in (
         ["refine", "steps", "--parts", "nothing"], ["refine", "steps", "--parts", "=weight"],
         ["refine", "steps", "--parts", "../x=weight", "../x=bias"],
@@ -194,6 +191,12 @@ NONSENSE = {
         ["mix", "step_1.pt", "broken.pt"], ["mix", "step_1.pt", "step_1.pt", "--weights", "2"],
         ["mix", "step_1.pt", "step_1.pt", "--weights", "nan"],
         ["mix", "step_1.pt", "step_1.pt", "--weights", "0", "0"], ["mix", "step_1.pt"],
+        *([*PLANT, *more] for more in (
+            ["--batch-size", "41"], ["--workers", "0"], ["--n-beta", "0"], ["--only", "nothing"],
+            ["--sampler", "hmc", "--batch-size", "4"])),
+        ["mix", "step_1.pt", "step_1.pt", "--batch-size", "41"], ["mix", "step_1.pt", "step_1.pt",
+         "--workers", "0"], ["refine", "steps", "--batch-size", "41"],
+        ["refine", "steps", "--parts", "weight", "--workers", "0"],
     )],
     "scales and grids": [[*line, "--task", "my_task.py:task"] for line in (
         ["scale", "step_1.pt", "--gammas", "x"], ["scale", "step_1.pt", "--gammas", "0"],
@@ -208,6 +211,18 @@ NONSENSE = {
         ["calibrate", "step_1.pt", "--sweep", "--step-sizes", "nan"],
         ["calibrate", "step_1.pt", "--sweep", "--cell-budget", "0"],
         ["calibrate", "step_1.pt", "--gammas", "1"], ["calibrate", "step_1.pt", "--out", "steps"],
+        ["calibrate", "step_1.pt", "--sweep", "--gammas", "inf"],
+        ["calibrate", "step_1.pt", "--sweep", "--gammas", "1", "1"],
+        ["calibrate", "step_1.pt", "--sweep", "--cell-budget", "-3"],
+        ["calibrate", "step_1.pt", "--sweep", "--out", "my_task.py"],
+        ["calibrate", "step_1.pt", "--batch-size", "41"], ["calibrate", "step_1.pt", "--sampler",
+         "hmc", "--batch-size", "4"], ["calibrate", "step_1.pt", "--out", "/proc/x.json"],
+        ["calibrate", "step_1.pt", "--sweep", "--out", "/proc/x"],
+        ["scale", "step_1.pt", "--batch-size", "41"], ["scale", "step_1.pt", "--out", "my_task.py"],
+        ["scale", "step_1.pt", "--out", "/proc/x"], ["scale", "step_1.pt", "--gammas", "1"],
+        ["symmetries", "step_1.pt", "--batch-size", "41"],
+        ["estimate", "step_1.pt", "--audit", "--sampler", "mala"],
+        ["estimate", "step_1.pt", "--audit", "--batch-size", "41"],
     )],
 }  # fmt: skip
 

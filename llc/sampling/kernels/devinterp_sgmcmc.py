@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.sampling.kernel import Evaluate, Kernel, Numbers, StepInfo, observe
 
 __all__ = ["State", "build"]
@@ -75,7 +75,7 @@ def _sgmcmc() -> Any:
         from devinterp.optim import SGMCMC
     except Exception as error:  # devinterp fails in its own ways where zarr is of another version
         raise InputError(
-            f"devinterp cannot be imported ({type(error).__name__}: {error}): install "
+            f"devinterp cannot be imported ({type(error).__name__}: {brief(error)}): install "
             "devinterp>=2.0.1 with zarr 3.1, or choose another sampler"
         ) from error
     return SGMCMC

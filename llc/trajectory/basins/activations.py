@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llc.data import number_of_examples, take
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.objective import one_attention_path
 from llc.private import private_copy
 from llc.task import Task
@@ -73,7 +73,7 @@ class Recorder:
         names = [probe.name for probe in self.seen]
         for pattern in layers:
             if not fnmatch.filter(names, pattern):
-                known = ", ".join(n for n in names if not n.endswith(INPUT)) or "none"
+                known = some((n for n in names if not n.endswith(INPUT)), 8) or "none"
                 raise InputError(
                     f"no layer is called {pattern!r}, expected of {known}, with {INPUT} behind it "
                     "for what goes into it, or a pattern such as 'blocks.*'"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from llc.diagnostics import Array
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.files import read_json, write_whole
 
 __all__ = ["KINDS", "Basins"]
@@ -168,7 +168,9 @@ class Basins:
         except FileNotFoundError as error:
             raise InputError(f"{path} does not exist, expected what rlct basins wrote") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is not what rlct basins wrote ({error!r})") from error
+            raise InputError(
+                f"{path} is not what rlct basins wrote ({brief(repr(error))})"
+            ) from error
 
     def to_csv(self, path: str | Path) -> Path:
         """Write one row a pair: both steps, distances, barriers, similarities by layer."""
@@ -190,7 +192,9 @@ class Basins:
     def _row(self, kind: str, pick: Any) -> Array:
         matrix = self.heights(kind)
         if matrix is None:
-            raise InputError(f"no barrier of kind {kind} was measured: {'; '.join(self.notes)}")
+            raise InputError(
+                f"no barrier of kind {kind} was measured: {brief('; '.join(self.notes))}"
+            )
         return np.array(pick(matrix))
 
     def _span(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from llc.calibration import fill
 from llc.errors import InputError
 from llc.estimation import Estimate
 from llc.estimation.precise import precise_objective
@@ -82,6 +83,8 @@ def check_symmetries(
     found = symmetries_of(task, symmetries)
     say = progress if callable(progress) else _silent
     asked = settings or Settings()
+    if sample:
+        fill(asked, task.size)  # refuses what does not fit the data
     weights = task.model.state_dict()
     with undisturbed():
         look = _Look(task, execution)

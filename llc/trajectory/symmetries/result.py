@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from llc.errors import InputError
+from llc.errors import InputError, brief
 from llc.estimation.estimate import rounded
 from llc.files import read_json, write_whole
 from llc.trajectory.symmetries.count import Directions
@@ -225,7 +225,9 @@ class SymmetryCheck:
             directions = None if counted is None else Directions.from_dict(counted)
             return _read(cls, values | {"rows": rows, "directions": directions})
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is not a saved check of symmetries: {error!r}") from error
+            raise InputError(
+                f"{path} is not a saved check of symmetries: {brief(repr(error))}"
+            ) from error
 
 
 def _read(kind: Any, values: Mapping[str, Any]) -> Any:
