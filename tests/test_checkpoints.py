@@ -143,7 +143,8 @@ def test_no_folder(tmp_path):
 
 
 BAD_FILES = {
-    "other.bin": (b"", [".bin", ".safetensors"]),
+    "other.h5": (b"", [".h5", ".safetensors", "docs/other-formats.md"]),
+    "other.bin": (b"", ["other.bin", "not a torch checkpoint"]),
     "text.pt": (b"hello, I am text\n", ["text.pt", "not a torch checkpoint"]),
     "empty.pt": (b"", ["empty.pt", "not a torch checkpoint"]),
     "cut.pt": (b"PK\x03\x04half a zip file", ["cut.pt", "not a torch checkpoint"]),
