@@ -63,7 +63,7 @@ def test_every_source_gives_the_same_checkpoints_by_step(tmp_path):
 
 def test_steps_from_metadata_and_from_folders(tmp_path):
     torch.save({"model": run()[0][1], "step": 7, "loss": torch.tensor(0.5)}, tmp_path / "a.pt")
-    torch.save({"model": run()[0][1], "global_step": 3}, tmp_path / "b.pt")
+    torch.save({"model": run()[0][1], "step": 3}, tmp_path / "b.pt")
     items = list(as_items(tmp_path))
     assert [item.step for item in items] == [3, 7]
     assert items[1].read()[1] == {"loss": 0.5}

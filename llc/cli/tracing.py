@@ -31,6 +31,7 @@ def traced(options: "Trace") -> Trajectory:
         settings=settings_of(options),
         freeze=options.freeze,
         n_eff=options.n_eff,
+        step_from=options.step_from,
         workers=workers_of(options),
         shard=shard_of(options.shard),
         stack=options.stack,

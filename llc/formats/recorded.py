@@ -125,7 +125,7 @@ def _content(stream: IO[bytes]) -> Any:
     """Walk one pickle; return its content, with OTHER for what is not plain."""
     stack: list[Any] = []
     marks: list[int] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     for opcode, argument, _ in pickletools.genops(stream):
         name = opcode.name
         if name == "MARK":
@@ -133,9 +133,9 @@ def _content(stream: IO[bytes]) -> Any:
         elif name == "STOP":
             return stack[-1]
         elif name.endswith("GET"):
-            stack.append(memo[int(argument)])
+            stack.append(memo[argument])
         elif name.endswith("PUT"):
-            memo[int(argument)] = stack[-1]
+            memo[argument] = stack[-1]
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif name not in ("PROTO", "FRAME"):
