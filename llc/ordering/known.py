@@ -70,11 +70,9 @@ class Known:
 
 
 def without_links(paths: Sequence[Path]) -> list[Path]:
-    """Leave out what is given twice, and links to others of the checkpoints."""
-    found: dict[str, Path] = {}
-    for path in sorted(dict.fromkeys(paths), key=lambda p: p.is_symlink()):
-        found.setdefault(str(path) if hub.is_named(path) else os.path.realpath(path), path)
-    return [path for path in dict.fromkeys(paths) if path in found.values()]
+    """Leave out links to others of the checkpoints, such as a trainer's last."""
+    there = {os.path.realpath(p) for p in paths if not hub.is_named(p) and not p.is_symlink()}
+    return [p for p in paths if not (p.is_symlink() and os.path.realpath(p) in there)]
 
 
 def _stem(path: Path) -> str:

@@ -4,7 +4,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["APART", "BESIDES", "COPY", "EPOCH", "WORDS", "Number", "after", "cleaned", "numbers_in"]
+__all__ = [
+    "APART",
+    "BESIDES",
+    "COPY",
+    "DATE",
+    "EPOCH",
+    "WORDS",
+    "Number",
+    "after",
+    "cleaned",
+    "numbers_in",
+]
 
 WORDS: Mapping[str, str] = {
     "step": r"(?:global|train|time)?steps?",

@@ -11,7 +11,7 @@ from llc import formats
 from llc.errors import InputError
 from llc.language import hub
 from llc.ordering.known import Known, without_links
-from llc.ordering.names import APART, numbers_in
+from llc.ordering.names import APART, DATE, numbers_in
 from llc.ordering.rules import ONE, Rule, rules_of, rules_of_word
 
 __all__ = ["Ordering"]
@@ -64,12 +64,14 @@ class Ordering:
         for path, value in values.items():
             if value is None:
                 raise self._lacking(path, rule, values)
+            if paths.count(path) > 1:
+                raise self._twice(path, path, value)
         pairs = sorted((v, p) for p, v in values.items() if v is not None)
         for path in left:
             if not any(self._alike(other, path) for _, other in reversed(pairs)):
                 raise InputError(
                     f"{self.where}: {self._known.short(path)} has no training step, and its "
-                    "weights are those of no other checkpoint: rename it or leave it out"
+                    "weights differ from those of the others: rename it or leave it out"
                 )
         found: dict[int, Path] = {}
         for step, path in sorted(pairs, key=lambda pair: self._known.is_copy(pair[1])):
@@ -219,8 +221,10 @@ class Ordering:
                 f"{path} has no training step in its revision: write hf:NAME@step{{0,1,2}}, or "
                 "give pairs (step, weights)"
             )
+        dated = ", where a date is not one" if DATE.search(self._known.text(path)) else ""
         return InputError(
-            f"{self._known.short(path)} has no training step in its name, nor in the file: call it "
+            f"{self._known.short(path)} has no training step in its name{dated}, nor in the file: "
+            "call it "
             f"step_1000{'' if path.is_dir() else path.suffix}, say, or give pairs (step, weights)"
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from llc import formats
 from llc.errors import InputError
 from llc.ordering.known import Known
-from llc.ordering.names import EPOCH, after, numbers_in
+from llc.ordering.names import EPOCH, WORDS, after, numbers_in
 
 __all__ = ["ONE", "Rule", "rules_of", "rules_of_word"]
 
@@ -117,7 +117,9 @@ def _of_the_one(known: Known, paths: Sequence[Path]) -> list[Rule]:
 
     every = [usable(path) for path in paths]
     count = len(every[0])
-    if any(len(each) != count for each in every):
+    # A step of some and an epoch of others is never one number.
+    worded = [sum(bool(after(known.text(path), word)) for path in paths) for word in WORDS]
+    if any(len(each) != count for each in every) or not set(worded) <= {0, len(paths)}:
         return []
     varying = [k for k, column in enumerate(zip(*every, strict=True)) if len(set(column)) > 1]
     places = varying or list(range(count))

@@ -169,7 +169,7 @@ def _fitting(paths: list[Path]) -> list[Path]:
             if len(inside) != 1:
                 LOG.info("%s holds %d checkpoints, and is left out", path, len(inside))
             found += inside if len(inside) == 1 else []
-    return sorted(found)
+    return sorted(set(found))
 
 
 def _item(given: Any, order: Ordering) -> Item:
