@@ -118,7 +118,7 @@ class Ordering:
         for other in usable:
             if other.kind not in ("name", ONE) and chosen.contradicts(other, paths):
                 raise self._ambiguous(paths, chosen, other)
-        self._tell(paths, chosen, usable)
+        self._tell(paths, chosen, rules)
         return chosen
 
     def _asked(self, paths: list[Path]) -> Rule:
@@ -150,17 +150,24 @@ class Ordering:
         )  # fmt: skip
         return True
 
-    def _tell(self, paths: list[Path], chosen: Rule, usable: list[Rule]) -> None:
-        """Say so where the files' steps are not those of the names."""
-        named = [rule for rule in usable if rule.kind == "name" and "'step'" in rule.label]
-        if chosen.kind != "file" or not named:
-            return
-        apart = [path for path in paths if named[0].read(path) != chosen.read(path)]
-        if apart:
-            formats.LOG.info(
-                "%s is step %s by %s, whatever its name says: --step-from name takes the names",
-                self._known.short(apart[0]), chosen.read(apart[0]), chosen.label,
-            )  # fmt: skip
+    def _tell(self, paths: list[Path], chosen: Rule, rules: list[Rule]) -> None:
+        """Say so where the files' steps are not those of the names, or only some files hold one."""
+        say = self._known.short
+        for rule in rules:
+            values = rule.values(paths)
+            if chosen.kind == "file" and rule.label == "'step' in the name" and None not in values:
+                other = next((p for p in paths if rule.read(p) != chosen.read(p)), None)
+                if other is not None:
+                    formats.LOG.info(
+                        "%s is step %s by %s, whatever its name says: --step-from name takes the "
+                        "names", say(other), chosen.read(other), chosen.label,
+                    )  # fmt: skip
+            partly = rule.kind == "file" and 0 < values.count(None) < len(paths)
+            if chosen.kind != "file" and partly:
+                formats.LOG.info(
+                    "%s has no %s as others have: all steps are by %s",
+                    say(paths[values.index(None)]), rule.label, chosen.label,
+                )  # fmt: skip
 
     def _refuse_other_runs(self, paths: list[Path], chosen: Rule) -> None:
         every = [n for path in paths for n in numbers_in(self._known.text(path))]
@@ -180,6 +187,8 @@ class Ordering:
         )
 
     def _lacking(self, path: Path, rule: Rule, values: Mapping[Path, int | None]) -> InputError:
+        if rule.kind.startswith("file") and self.load is not None:
+            self.load(path)  # which says so if it cannot be read at all
         other = next(((p, v) for p, v in values.items() if v is not None), None)
         like = "" if other is None else f" ({self._known.short(other[0])} has {other[1]})"
         return InputError(
