@@ -257,20 +257,29 @@ def _advice(path: Path, refused: list[str], surplus: list[str]) -> str:
             return any(any_in(each, depth - 1) for each in value.values())
         return isinstance(value, torch.Tensor)
 
+    place = ""
     try:
         content = _loaded(path, surplus)
     except Exception:  # whatever a broken file raises
-        return "save model.state_dict() alone, since the rest cannot be read without its code"
-    if any_in(content):
-        return (
-            "save model.state_dict() alone, or read what is beside the weights with "
-            f"--allow-globals {' '.join(refused[:SHOWN])}"
-        )
+        if not any("_parameters" in _texts(stream) for stream in pickles_in(path)):
+            return "save model.state_dict() alone, since the rest cannot be read without its code"
+    else:
+        if any_in(content):
+            return (
+                "save model.state_dict() alone, or read what is beside the weights with "
+                f"--allow-globals {' '.join(refused[:SHOWN])}"
+            )
+        if isinstance(content, Mapping):
+            place = next((f"[{k!r}]" for k, v in content.items() if isinstance(v, StandIn)), "")
     return (
         "the weights are inside of a whole module or another object; where its code is at hand and "
         f"the file is trusted, write torch.save(torch.load({path.name!r}, weights_only=False)"
-        ".state_dict(), 'weights.pt')"
+        f"{place}.state_dict(), 'weights.pt')"
     )
+
+
+def _texts(stream: IO[bytes]) -> set[str]:
+    return {argument for _, argument, _ in pickletools.genops(stream) if isinstance(argument, str)}
 
 
 def _asks(name: str, refused: list[str]) -> str:
