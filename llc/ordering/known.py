@@ -44,7 +44,8 @@ class Known:
         """Return the part of a path in which its step can stand."""
         if hub.is_named(path):
             name, revision = hub.split(str(path))
-            return cleaned(revision or Path(name).name)
+            # A model's own number, as of pythia-70m, is its size.
+            return cleaned(revision or (Path(name).name if Path(name).is_dir() else ""))
         inside = [path.name if path.is_dir() else _stem(path)]
         if self._is_inside(path):
             inside = [*path.relative_to(self.root).parts[:-1], *inside]  # pyrefly: ignore

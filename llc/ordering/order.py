@@ -116,7 +116,11 @@ class Ordering:
             raise self._unknown(paths, rules)
         self._refuse_other_runs(paths, chosen)
         for other in usable:
-            if other.kind not in ("name", ONE) and chosen.contradicts(other, paths):
+            # Two places of one word in a name, or two orders; over a name the file wins.
+            again = other.label == chosen.label and other in telling
+            twice = again and other.values(paths) != chosen.values(paths)
+            weighed = other.kind != ONE and (chosen.kind, other.kind) != ("file", "name")
+            if twice or (weighed and chosen.contradicts(other, paths)):
                 raise self._ambiguous(paths, chosen, other)
         self._tell(paths, chosen, rules)
         return chosen
@@ -171,13 +175,15 @@ class Ordering:
 
     def _refuse_other_runs(self, paths: list[Path], chosen: Rule) -> None:
         every = [n for path in paths for n in numbers_in(self._known.text(path))]
+        place, word_of = chosen.kind.partition(":")[0], chosen.label.split()[0].strip("'")
+        such = "" if chosen.kind == ONE else f", for instance {place}:{word_of}"
         for word in sorted(APART):
             values = {number.value for number in every if number.word == word}
             if len(values) > 1:
                 raise InputError(
                     f"{self.where}: the names differ in {word} ({_few(values)}), expected the "
                     f"checkpoints of one run: give those of one, or say with {FLAG} what the step "
-                    f"is, for instance {chosen.kind.partition(':')[0]}:step"
+                    f"is{such}"
                 )
 
     def _twice(self, one: Path, other: Path, step: int, more: str = "") -> InputError:
@@ -199,8 +205,8 @@ class Ordering:
     def _ambiguous(self, paths: list[Path], one: Rule, other: Rule) -> InputError:
         said = " and ".join(f"{r.label} ({_few(r.values(paths))})" for r in (one, other))
         return InputError(
-            f"{self.where}: the training step is ambiguous, since {said} give different orders: "
-            f"say with {FLAG} which it is"
+            f"{self.where}: the training step is ambiguous, since {said} disagree: say with {FLAG} "
+            "which it is"
         )
 
     def _unknown(self, paths: list[Path], rules: list[Rule]) -> InputError:

@@ -175,6 +175,11 @@ def _fitting(paths: list[Path]) -> list[Path]:
 def _item(given: Any, order: Ordering) -> Item:
     if isinstance(given, Item):
         return given
+    if order.step_from is not None and not isinstance(given, str | Path):
+        raise InputError(
+            f"step_from is {order.step_from!r}, and checkpoints holds a {type(given).__name__}, "
+            "expected paths: what is given with its step needs no rule"
+        )
     if isinstance(given, Checkpoint):
         return Item(given.step, given.path, None, given.metadata)
     if isinstance(given, str | Path):

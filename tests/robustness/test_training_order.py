@@ -55,6 +55,8 @@ def steps(folder, **given):
         (["step_1e3.pt", "step_5e2.pt", "step=2.5k.pt", "step_1M.pt"], [1000, 500, 2500, 10**6]),
         (["1e3.pt", "2e3.pt"], [1000, 2000]),
         (["step_1,000.pt", "step_999.pt"], [1000, 999]),
+        (["warmup_steps=500-step=10.pt", "warmup_steps=500-step=20.pt"], [10, 20]),
+        (["epoch_1/epoch_1.pt", "epoch_2/epoch_2.pt"], [1, 2]),
         (["step1000-tokens4B.pt", "step2000-tokens8B.pt"], [1000, 2000]),
         (["hf:a/b@step1000-tokens4B", "hf:a/b@step2000-tokens8B"], [1000, 2000]),
         (["rl_model_100000_steps.pt", "rl_model_20000_steps.pt"], [100_000, 20_000]),
@@ -91,6 +93,10 @@ def test_right_order_by_name(names, expected):
         (["tokens4B.pt", "tokens8B.pt"], ["tokens", "--step-from"]),
         (["model_3_100.pt", "model_4_50.pt"], ["(3, 4)", "number 2 (100, 50)", "--step-from"]),
         (["step_10.pt", "epoch_3.pt"], ["one rule"]),
+        (["warmup_steps=500-step=1000.pt"], ["(500)", "(1000)", "--step-from"]),
+        (["step_1-step_20.pt", "step_2-step_10.pt"], ["(1, 2)", "(20, 10)", "--step-from"]),
+        (["step_1-iter_20.pt", "step_2-iter_10.pt"], ["'step'", "'iteration'", "--step-from"]),
+        (["hf:EleutherAI/pythia-70m"], ["hf:NAME@step{0,1,2}"]),
         (["step_999.pt", "step_1_000.pt"], ["step_1_000.pt"]),
         (["epoch=0-step=900.pt", "epoch=1-step=100.pt"], ["(900, 100)", "(0, 1)", "--step-from"]),
         (["ckpt_3f2a91.pt", "ckpt_77bc01.pt"], ["--step-from"]),
@@ -298,6 +304,10 @@ def test_one_by_one_and_followed_by_one_rule(tmp_path):
     found = [item for item in follow(tmp_path, 3.0, lambda: float(next(times))) if item]
     # A copy that training writes anew is not taken.
     assert [(item.step, item.path.name) for item in found] == [(5, "b.pt"), (9, "a.pt")]
+
+
+def test_pairs_bring_their_steps():
+    assert "needs no rule" in refusal(lambda: list(as_items([(1, WEIGHTS[0])], "epoch")))
 
 
 def test_the_command_says_what_decides(tmp_path):
