@@ -10,6 +10,7 @@ __all__ = [
     "COPY",
     "DATE",
     "EPOCH",
+    "REWRITTEN",
     "WORDS",
     "Number",
     "after",
@@ -46,6 +47,8 @@ BESIDES = re.compile(
     re.IGNORECASE,
 )
 """Names of second copies: a trainer's best and last, backups, and what Lightning calls -v1."""
+REWRITTEN = re.compile(r"(?<![A-Za-z])(?:best|last|latest)(?![A-Za-z])", re.IGNORECASE)
+"""Names of copies that training writes again and again, where they hold no number."""
 COPY = re.compile(r"-v\d+$| \(\d+\)$")
 DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])"

@@ -11,7 +11,7 @@ from llc import formats
 from llc.errors import InputError
 from llc.language import hub
 from llc.ordering.known import Known, without_links
-from llc.ordering.names import APART, DATE, numbers_in
+from llc.ordering.names import APART, DATE, REWRITTEN, numbers_in
 from llc.ordering.rules import ONE, Rule, rules_of, rules_of_word
 
 __all__ = ["Ordering"]
@@ -68,7 +68,7 @@ class Ordering:
                 raise self._twice(path, path, value)
         pairs = sorted((v, p) for p, v in values.items() if v is not None)
         for path in left:
-            if not any(self._alike(other, path) for _, other in reversed(pairs)):
+            if not any(self.alike(other, path) for _, other in reversed(pairs)):
                 raise InputError(
                     f"{self.where}: {self._known.short(path)} has no training step, and its "
                     "weights differ from those of the others: rename it or leave it out"
@@ -79,13 +79,14 @@ class Ordering:
                 found[step] = path
             elif not self._known.is_copy(path):
                 raise self._twice(found[step], path, step)
-            elif not self._alike(found[step], path):
+            elif not self.alike(found[step], path):
                 raise self._twice(found[step], path, step, ", and their weights differ")
         return sorted(found.items())
 
-    def is_copy(self, path: Path) -> bool:
-        """Whether a name is that of a second copy, such as last or best."""
-        return self._known.is_copy(path)
+    def is_rewritten(self, path: Path) -> bool:
+        """Whether a name is that of a copy which training writes anew, such as last or best."""
+        text = self._known.text(path)
+        return bool(REWRITTEN.search(text)) and not numbers_in(text)
 
     def _chosen(self, paths: list[Path]) -> tuple[Rule, list[Path]]:
         """Return the rule, and the second copies that it does not speak of."""
@@ -138,7 +139,7 @@ class Ordering:
             "of that name, expected one in every checkpoint: rename it or leave it out"
         )
 
-    def _alike(self, one: Path, other: Path) -> bool:
+    def alike(self, one: Path, other: Path) -> bool:
         """Whether two checkpoints hold the same weights; the log says which is left out."""
         if self.load is None or hub.is_named(one):
             return False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llc.errors import InputError
 from llc.formats import LOG
+from llc.ordering import Ordering
 from llc.trajectory.sources import Item, ordering, paths_of
 
 __all__ = ["PATIENCE", "POLL", "follow"]
@@ -57,7 +58,7 @@ def follow(
         for path in paths_of(source, may_be_empty=True):
             if path in taken:
                 continue
-            if order.is_copy(path):
+            if order.is_rewritten(path):
                 # Written again and again; what it holds comes under a name of its own.
                 LOG.info("%s is left out, since a training run writes it anew", path.name)
                 taken.add(path)
@@ -71,13 +72,9 @@ def follow(
             if now - seen[path].since > patience or _readable(Item(0, path)):
                 ready.append(path)
         for step, path in order.steps(ready):
-            if step in steps:
-                raise InputError(
-                    f"{source}: {steps[step].name} and {path.name} are both step {step}: keep one "
-                    "of them"
-                )
-            steps[step] = path
-            yield Item(step, path)
+            if _is_new(order, steps, step, path):
+                steps[step] = path
+                yield Item(step, path)
         for path in ready:
             taken.add(path)
             seen.pop(path, None)
@@ -86,6 +83,16 @@ def follow(
             return
         if not ready:
             yield None
+
+
+def _is_new(order: Ordering, steps: dict[int, Path], step: int, path: Path) -> bool:
+    """Whether a checkpoint is not one taken before; one of its step with other weights is refused."""
+    if step in steps and not order.alike(steps[step], path):
+        raise InputError(
+            f"{steps[step].name} and {path.name} are both step {step}, and their weights differ: "
+            "keep one of them"
+        )
+    return step not in steps
 
 
 def _look(path: Path) -> tuple[int, int] | None:

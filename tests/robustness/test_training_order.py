@@ -306,6 +306,25 @@ def test_one_by_one_and_followed_by_one_rule(tmp_path):
     assert [(item.step, item.path.name) for item in found] == [(5, "b.pt"), (9, "a.pt")]
 
 
+def test_a_copy_that_comes_late_is_told_from_another_checkpoint(tmp_path):
+    def go_on():
+        """Follow, and write one file more once two are taken."""
+        times, taken = iter(range(100)), []
+        for item in follow(tmp_path, 6.0, lambda: float(next(times))):
+            if item is not None:
+                taken.append((item.step, item.path.name))
+                if item.step == 9:
+                    saved(tmp_path, {"c-v1.pt": {"step": 9, "weights": weights}})
+        return taken
+
+    saved(tmp_path, {"b.pt": {"step": 5, "weights": 0}, "a.pt": {"step": 9, "weights": 1}})
+    weights = 1
+    assert go_on() == [(5, "b.pt"), (9, "a.pt")]
+    (tmp_path / "c-v1.pt").unlink()
+    weights = 2
+    assert "both step 9" in refusal(go_on)
+
+
 def test_pairs_bring_their_steps():
     assert "needs no rule" in refusal(lambda: list(as_items([(1, WEIGHTS[0])], "epoch")))
 
