@@ -86,7 +86,7 @@ def follow(
 
 
 def _is_new(order: Ordering, steps: dict[int, Path], step: int, path: Path) -> bool:
-    """Whether a checkpoint is not one taken before; one of its step with other weights is refused."""
+    """Whether a checkpoint was not taken before; other weights of one step are refused."""
     if step in steps and not order.alike(steps[step], path):
         raise InputError(
             f"{steps[step].name} and {path.name} are both step {step}, and their weights differ: "
