@@ -1,6 +1,5 @@
 """Checkpoints on disk: find them, read weights of any common kind, write our own."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +7,11 @@ from pathlib import Path
 from torch import Tensor
 
 from llc import formats
-from llc.archives import UNREADABLE
-from llc.errors import InputError, brief
+from llc.errors import InputError
 from llc.files import write_whole
 from llc.formats import SUFFIXES, WRAPPERS
 from llc.language import hub
+from llc.ordering import Ordering
 
 __all__ = [
     "SUFFIXES",
@@ -45,48 +44,41 @@ class Checkpoint:
         return load_weights(self.path)
 
 
-def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
-    """List the checkpoints of a folder by training step, the last number in each file's name.
+def find_checkpoints(folder: str | Path, *, step_from: str | None = None) -> list[Checkpoint]:
+    """List the checkpoints of a folder by training step.
+
+    Args:
+        folder: holds files, or a folder for each checkpoint.
+        step_from: where the step stands, as for `llc.trace`; found out if None.
 
     Raises:
-        InputError: no such folder, no checkpoint in it, a name without a number, or two files
-            of the same step.
+        InputError: no such folder, no checkpoint in it, a checkpoint without a step, or two of the
+            same step.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder, expected one that holds checkpoints")
-    paths = sorted(
-        p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")
-    )
+    paths = formats.checkpoints_in(folder)
     if not paths:
         raise InputError(
             f"{folder} holds no checkpoint, expected files ending in {', '.join(SUFFIXES)}"
         )
-    found: dict[int, Checkpoint] = {}
-    for path in paths:
-        numbers = re.findall(r"\d+", path.stem)
-        if not numbers:
-            raise InputError(
-                f"{path.name} has no training step in its name: call it step_1000{path.suffix}, say"
-            )
-        step = int(numbers[-1])
-        if step in found:
-            raise InputError(
-                f"{found[step].path.name} and {path.name} are both step {step}: keep one of them"
-            )
-        found[step] = Checkpoint(step, path, read_metadata(path))
-    return [found[step] for step in sorted(found)]
+    found = Ordering(str(folder), step_from, load_weights).steps(paths)
+    return [Checkpoint(step, path, read_metadata(path)) for step, path in found]
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from ``.safetensors``, or from ``.pt``/``.pth``/``.ckpt`` that hold one.
+    """Read a state dict from ``.safetensors``, ``.npz``, or a pickle of torch that holds one.
+
+    Pickles are ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` and ``.pth.tar``.
 
     A training script's dictionary, or Lightning's, is searched for the one entry that maps names to
     tensors; prefixes of ``DataParallel`` and ``torch.compile`` are removed, and the log of ``llc``
     says so. Nothing but tensors and plain values is unpickled, and nothing is run: what a pickle
     asks for beside them is refused, unless `llc.formats.allowing` puts inert stand-ins there. A
     folder may hold one model: whole
-    or sharded safetensors, or what ``torch.distributed.checkpoint`` saved. ``hf:NAME@REVISION``
+    or in several files with their index, or what ``torch.distributed.checkpoint``, DeepSpeed or
+    Megatron saved. ``hf:NAME@REVISION``
     names a model of the Hugging Face hub, in the local cache or to be downloaded, and
     ``hf:FOLDER`` one that ``save_pretrained`` wrote; both are read by transformers.
 
@@ -112,7 +104,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, floa
     if (path == folder or path.name in hub.WHOLE) and hub.is_saved(folder):
         # Names in files of transformers need not be those of its modules.
         return hub.load_weights(f"{hub.PREFIX}{folder}"), {}
-    index = path.name.endswith(formats.INDEX)
+    index = path.name.endswith((formats.INDEX, formats.INDEX_OF_PICKLES))
     if path.is_dir():
         content = formats.read_folder(path)
     elif index:
@@ -130,22 +122,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, floa
 def read_metadata(path: str | Path) -> dict[str, float]:
     """Read the numbers saved beside the weights of a safetensors file; others have none."""
     path = Path(path)
-    if path.suffix != ".safetensors":
-        return {}
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            raw = file.metadata() or {}
-    except (SafetensorError, *UNREADABLE) as error:
-        raise InputError(f"{path.name} is not a safetensors file: {brief(error)}") from error
-    numbers = {}
-    for key, value in sorted(raw.items()):
-        try:
-            numbers[key] = float(value)
-        except ValueError:
-            continue
-    return numbers
+    return formats.header(path) if path.suffix == ".safetensors" else {}
 
 
 def save_checkpoint(

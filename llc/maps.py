@@ -81,6 +81,7 @@ def scale_map(
     out: str | Path | None = None,
     executor: Executor | None = None,
     progress: Callable[[int, ScaleCurve | None], None] | None = None,
+    step_from: str | None = None,
     **given: Any,
 ) -> ScaleMap:
     """Measure `llc.scale_curve` at every checkpoint of a training run.
@@ -94,6 +95,7 @@ def scale_map(
         executor: any ``concurrent.futures.Executor``; None computes here. Processes need a task
             that can be pickled, or a function that returns it.
         progress: called with (step, curve or None if skipped).
+        step_from: as for `llc.trace`.
         **given: as for `llc.scale_curve`.
 
     Raises:
@@ -102,7 +104,7 @@ def scale_map(
     """
     blueprint = Blueprint.of(task)
     task = blueprint()
-    items = list(as_items(checkpoints))
+    items = list(as_items(checkpoints, step_from))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
     if gammas is None:

@@ -117,7 +117,7 @@ def test_strided_weights_can_be_saved(tmp_path):
 
 
 def test_checkpoints_come_by_step_not_by_name(tmp_path):
-    for name in ("run2_step_1000.pt", "run2_step_99.pt", "epoch-3.pth", ".hidden_7.pt"):
+    for name in ("run2_step_1000.pt", "run2_step_99.pt", "run2_step_3.pth", ".hidden_7.pt"):
         torch.save(WEIGHTS, tmp_path / name)
     (tmp_path / "notes_5.txt").write_text("no checkpoint")
     assert [c.step for c in find_checkpoints(tmp_path)] == [3, 99, 1000]
@@ -127,7 +127,8 @@ def test_checkpoints_come_by_step_not_by_name(tmp_path):
     ("names", "words"),
     [
         (["a_10.pt", "b_10.pt"], ["a_10.pt", "b_10.pt", "step 10"]),
-        (["step_1.pt", "final.pt"], ["final.pt", "step"]),
+        (["step_1.pt", "other.pt"], ["other.pt", "step"]),
+        (["step_1.pt", "epoch-3.pth"], ["epoch-3.pth", "step_1.pt", "one rule"]),
         ([], ["no checkpoint", ".safetensors"]),
     ],
 )
@@ -143,7 +144,8 @@ def test_no_folder(tmp_path):
 
 
 BAD_FILES = {
-    "other.bin": (b"", [".bin", ".safetensors"]),
+    "other.h5": (b"", [".h5", ".safetensors", "docs/other-formats.md"]),
+    "other.bin": (b"", ["other.bin", "not a torch checkpoint"]),
     "text.pt": (b"hello, I am text\n", ["text.pt", "not a torch checkpoint"]),
     "empty.pt": (b"", ["empty.pt", "not a torch checkpoint"]),
     "cut.pt": (b"PK\x03\x04half a zip file", ["cut.pt", "not a torch checkpoint"]),

@@ -63,7 +63,7 @@ def test_every_source_gives_the_same_checkpoints_by_step(tmp_path):
 
 def test_steps_from_metadata_and_from_folders(tmp_path):
     torch.save({"model": run()[0][1], "step": 7, "loss": torch.tensor(0.5)}, tmp_path / "a.pt")
-    torch.save({"model": run()[0][1], "global_step": 3}, tmp_path / "b.pt")
+    torch.save({"model": run()[0][1], "step": 3}, tmp_path / "b.pt")
     items = list(as_items(tmp_path))
     assert [item.step for item in items] == [3, 7]
     assert items[1].read()[1] == {"loss": 0.5}
@@ -90,9 +90,9 @@ def test_no_checkpoints(tmp_path):
 
 def test_duplicated_steps_write_nothing(tmp_path):
     folder = saved(tmp_path / "in")
-    torch.save(run()[0][1], folder / "again_10.pt")
+    torch.save(run()[0][1], folder / "again_step_10.pt")
     message = refusal(lambda: trace(folder, tmp_path / "out"))
-    assert all(word in message for word in ("again_10.pt", "step_0000010", "both step 10"))
+    assert all(word in message for word in ("again_step_10.pt", "step_0000010", "both step 10"))
     assert contents(tmp_path / "out") == {}
     # Of an iterator it shows late: what was finished before is kept.
     assert "step 10 twice" in refusal(lambda: trace(iter([*run(), run()[0]]), tmp_path / "late"))

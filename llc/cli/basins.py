@@ -42,6 +42,7 @@ def run(options: "Options") -> int:
             _checkpoints(options, folder, known),
             count=options.count,
             steps=options.steps,
+            step_from=options.step_from or (known.step_from if known else None),
             align=not options.no_align,
             curves=options.curves,
             layers=options.layers,

@@ -26,11 +26,13 @@ class Command:
         task: as after ``--task``, a file by its whole path.
         checkpoints: folders, files or patterns.
         arguments: of the task's function, where a demo gave some.
+        step_from: as after ``--step-from``; None where it was not given.
     """
 
     task: str
     checkpoints: tuple[str, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    step_from: str | None = None
 
 
 def remember(
@@ -38,6 +40,7 @@ def remember(
     task: str,
     checkpoints: Sequence[str | Path],
     arguments: Mapping[str, Any] | None = None,
+    step_from: str | None = None,
 ) -> None:
     """Write what a run folder is made of, unless it says so already."""
     record = {
@@ -47,6 +50,7 @@ def remember(
             for place in checkpoints
         ],
         "arguments": dict(arguments or {}),
+        **({} if step_from is None else {"step_from": step_from}),
     }
     content = json.dumps(record, indent=1).encode()
     path = folder / FILE
@@ -61,7 +65,7 @@ def recall(folder: Path) -> Command | None:
         places = tuple(
             place if hub.is_named(place) else str(folder / place) for place in found["checkpoints"]
         )
-        return Command(str(found["task"]), places, dict(found["arguments"]))
+        return Command(str(found["task"]), places, dict(found["arguments"]), found.get("step_from"))
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -35,6 +35,7 @@ def run(options: "Options") -> int:
         settings=settings,
         execution=execution_of(options),
         workers=workers_of(options),
+        step_from=options.step_from,
         progress=True,
     )
     with writable(options.out):

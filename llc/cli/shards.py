@@ -32,7 +32,8 @@ def submitted(options: "Trace") -> bool:
     assert options.submit is not None
     _check(options)
     places = options.checkpoints
-    steps = [item.step for item in as_items(places[0] if len(places) == 1 else list(places))]
+    source = places[0] if len(places) == 1 else list(places)
+    steps = [item.step for item in as_items(source, options.step_from)]
     jobs = Jobs(options.out / "jobs", options.submit)
     if jobs.recall():
         _say(options, f"{len(jobs.jobs)} jobs submitted before are taken up")

@@ -59,7 +59,8 @@ def run(options: "Options") -> int:
         with writable(options.out):
             result.to_csv(options.out / "trajectory.csv")
     with writable(options.out):
-        remember(options.out, options.task, places, arguments_of(options))
+        arguments = arguments_of(options)
+        remember(options.out, options.task, places, arguments, options.step_from)
         figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
         if options.scales:
             mapped = _map_scales(options, blueprint, result, workers)
@@ -97,6 +98,7 @@ def _map_scales(
             places[0] if len(places) == 1 else list(places),
             out=options.out,
             executor=pool,
+            step_from=options.step_from,
             progress=lambda *_: report("scales", next(done), len(result.points)),
             **given,
         )

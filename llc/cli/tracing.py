@@ -37,6 +37,7 @@ def traced(options: "Trace", blueprint: Blueprint | None = None) -> Trajectory:
         settings=settings_of(options),
         freeze=options.freeze,
         n_eff=options.n_eff,
+        step_from=options.step_from,
         workers=workers_of(options),
         shard=shard_of(options.shard),
         stack=options.stack,

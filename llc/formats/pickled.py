@@ -16,7 +16,7 @@ import re
 import threading
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +27,10 @@ import torch
 from llc.archives import entry_of
 from llc.errors import InputError
 
-__all__ = ["ALLOWED", "VARIABLE", "StandIn", "allowed", "allowing", "asked_for", "read_pickle"]
+__all__ = [
+    "ALLOWED", "MADE_HERE", "VARIABLE", "StandIn", "allowed", "allowing", "asked_for", "modern",
+    "pickles_in", "read_pickle",
+]  # fmt: skip
 
 VARIABLE = "RLCT_ALLOW_GLOBALS"
 """Names between commas that pickles may ask for; in the environment, so that workers have it."""
@@ -58,6 +61,8 @@ INERT = (
     "builtins.bool", "builtins.object",
     "numpy.ndarray", "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
 )  # fmt: skip
+OF_TRAINING = "torch.optim."
+"""Optimisers and schedulers, saved whole or named by their states: no weights are in them."""
 NEVER = ("os", "sys", "posix", "nt", "subprocess", "builtins")
 SHOWN = 8
 OLD = 5
@@ -79,6 +84,39 @@ class StandIn:
 
     def __setstate__(self, _: Any) -> None:
         """Take what a pickle says of its content, and forget it."""
+
+
+class Allowed(StandIn):
+    """What stands where a pickle asked for a class that the user allowed, or one inside of it."""
+
+    __slots__ = ()
+
+
+class _Uncalled(type):
+    def __call__(cls, *_: Any, **__: Any) -> Any:
+        raise ValueError("it asks for a call of a class's attribute, which is not run")
+
+
+class Attribute(StandIn, metaclass=_Uncalled):
+    """What stands for another class's attribute: a method may be named, and is never called."""
+
+    __slots__ = ()
+
+
+def _attribute(owner: object = None, *_: object) -> type:
+    """``builtins.getattr``, by which old pickles name methods and nested classes; reads nothing."""
+    inside = isinstance(owner, type) and issubclass(owner, Allowed)
+    return Allowed if inside else Attribute
+
+
+def _mapping(*_: object) -> dict[Any, Any]:
+    """``collections.defaultdict`` without its function; what is in it is kept."""
+    return {}
+
+
+def _list(items: object = (), *_: object) -> list[Any]:
+    """``collections.deque``."""
+    return list(items) if isinstance(items, list | tuple) else []
 
 
 class _DType:
@@ -108,7 +146,12 @@ MADE_HERE = {
     "numpy.dtype": _DType,
     "numpy.core.multiarray.scalar": _number,
     "numpy._core.multiarray.scalar": _number,
+    "builtins.getattr": _attribute,
+    "collections.defaultdict": _mapping,
+    "collections.deque": _list,
 }
+HIDDEN = {f"{__name__}.{kind.__name__}": kind for kind in (Allowed, Attribute)}
+"""What `_attribute` returns; a pickle that names them is refused."""
 
 
 def allowed() -> tuple[str, ...]:
@@ -175,34 +218,75 @@ def read_pickle(path: Path) -> Any:
         raise InputError(f"{path.name} is not a torch checkpoint: {_first(error)}") from error
     known = {*ALLOWED, *INERT, *MADE_HERE, *_by_the_user()}
     surplus = [name for name in wanted if name not in known]
-    refused = [name for name in surplus if name not in allowed() or name.split(".")[0] in NEVER]
+    refused = [
+        name for name in surplus
+        if not name.startswith(OF_TRAINING)
+        and (name not in allowed() or name.split(".")[0] in NEVER)
+    ]  # fmt: skip
+    if any(name.split(".")[0] in NEVER or name in HIDDEN for name in refused):
+        raise InputError(
+            f"{_asks(path.name, refused)}: no checkpoint needs that, do not trust this file"
+        )
     if refused:
-        raise InputError(_refusal(path.name, refused))
-    inside = {**MADE_HERE, **{name: _stand_in(name) for name in (*INERT, *surplus)}}
-    for name in _by_the_user():
-        inside.pop(name, None)
+        raise InputError(f"{_asks(path.name, refused)}: {_advice(path, refused, surplus)}")
     try:
-        with _LOCK, warnings.catch_warnings(), torch.serialization.safe_globals(
-            [(made, name) for name, made in inside.items()]  # pyrefly: ignore
-        ):  # fmt: skip
-            # Of pickle protocols and storages: nothing a user of the weights can act on.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return _loaded(path, surplus)
     except Exception as error:  # whatever a broken file raises
         raise InputError(f"{path.name} is not a torch checkpoint: {_first(error)}") from error
 
 
-def _refusal(name: str, refused: list[str]) -> str:
+def _loaded(path: Path, surplus: Iterable[str]) -> Any:
+    """Load a file with stand-ins for all that is not on the list."""
+    inside = {**HIDDEN, **MADE_HERE, **{name: _stand_in(name) for name in INERT},
+              **{name: _stand_in(name, Allowed) for name in surplus}}  # fmt: skip
+    for name in _by_the_user():
+        inside.pop(name, None)
+    with _LOCK, warnings.catch_warnings(), torch.serialization.safe_globals(
+        [(made, name) for name, made in inside.items()]  # pyrefly: ignore
+    ):  # fmt: skip
+        # Of pickle protocols and storages: nothing a user of the weights can act on.
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _advice(path: Path, refused: list[str], surplus: list[str]) -> str:
+    """What to do about a refusal, tried with stand-ins so that it does not lead to the next one."""
+
+    def any_in(value: Any, depth: int = 4) -> bool:
+        if isinstance(value, Mapping) and depth:
+            return any(any_in(each, depth - 1) for each in value.values())
+        return isinstance(value, torch.Tensor)
+
+    place = ""
+    try:
+        content = _loaded(path, surplus)
+    except Exception:  # whatever a broken file raises
+        if not any("_parameters" in _texts(stream) for stream in pickles_in(path)):
+            return "save model.state_dict() alone, since the rest cannot be read without its code"
+    else:
+        if any_in(content):
+            return (
+                "save model.state_dict() alone, or read what is beside the weights with "
+                f"--allow-globals {' '.join(refused[:SHOWN])}"
+            )
+        if isinstance(content, Mapping):
+            place = next((f"[{k!r}]" for k, v in content.items() if isinstance(v, StandIn)), "")
+    return (
+        "the weights are inside of a whole module or another object; where its code is at hand and "
+        f"the file is trusted, write torch.save(torch.load({path.name!r}, weights_only=False)"
+        f"{place}.state_dict(), 'weights.pt')"
+    )
+
+
+def _texts(stream: IO[bytes]) -> set[str]:
+    return {argument for _, argument, _ in pickletools.genops(stream) if isinstance(argument, str)}
+
+
+def _asks(name: str, refused: list[str]) -> str:
     more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
-    said = (
+    return (
         f"{name} holds pickled objects besides tensors and plain values, and asks for "
         f"{', '.join(refused[:SHOWN])}{more}, which is not run"
-    )
-    if any(each.split(".")[0] in NEVER for each in refused):
-        return f"{said}: no checkpoint needs that, do not trust this file"
-    return (
-        f"{said}: save model.state_dict() alone, or read what is beside them with --allow-globals "
-        f"{' '.join(refused[:SHOWN])}"
     )
 
 
@@ -217,18 +301,32 @@ def _by_the_user() -> set[str]:
     return named
 
 
-def _stand_in(name: str) -> type:
+def _stand_in(name: str, kind: type = StandIn) -> type:
     # A class of its own each time: torch tells them apart by identity.
-    return type(name.rpartition(".")[2], (StandIn,), {"__slots__": (), "__module__": __name__})
+    return type(name.rpartition(".")[2], (kind,), {"__slots__": (), "__module__": __name__})
 
 
 def _names_in(path: Path) -> Iterator[str]:
-    """From the pickle inside an archive, or those that an old file begins with."""
+    for stream in pickles_in(path):
+        yield from _named(stream)
+
+
+def pickles_in(path: Path) -> Iterator[IO[bytes]]:
+    """Yield the pickle inside an archive, or those that an old file begins with, each to be read.
+
+    Raises:
+        ValueError: it is not a pickle, nor an archive with one in it, or one broken or oversized.
+    """
     if zipfile.is_zipfile(path):
+        if entry_of(path, "constants.pkl") is not None:
+            raise ValueError(
+                "it is a TorchScript archive, which holds code: write torch.save(torch.jit.load("
+                f"{path.name!r}).state_dict(), 'weights.pt')"
+            )
         found = entry_of(path, "data.pkl")
         if found is None:
             raise ValueError("it is an archive without a torch checkpoint in it")
-        yield from _named(io.BytesIO(found))
+        yield io.BytesIO(found)
         return
     with path.open("rb") as file:
         for number in range(OLD):
@@ -241,7 +339,7 @@ def _names_in(path: Path) -> Iterator[str]:
             if start != b"\x80":
                 raise ValueError("it starts like no pickle that torch reads")
             file.seek(-1, os.SEEK_CUR)
-            yield from _named(file)
+            yield file
 
 
 def _named(stream: IO[bytes]) -> Iterator[str]:
@@ -249,17 +347,17 @@ def _named(stream: IO[bytes]) -> Iterator[str]:
     strings: list[str] = []
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name in ("GLOBAL", "INST"):
-            yield _modern(*str(argument).split(" ", 1))
+            yield modern(*str(argument).split(" ", 1))
         elif opcode.name == "STACK_GLOBAL":
-            yield _modern(*(["?", "?", *strings])[-2:])
+            yield modern(*(["?", "?", *strings])[-2:])
         elif isinstance(argument, str):
             strings.append(argument)
         elif opcode.name in ("EXT1", "EXT2", "EXT4"):
             yield "copyreg.extension"
 
 
-def _modern(module: str, name: str) -> str:
-    """As torch does it: Python 2's names for what Python 3 calls otherwise."""
+def modern(module: str, name: str) -> str:
+    """Name a global as torch does it: Python 2's names for what Python 3 calls otherwise."""
     if (module, name) in _compat_pickle.NAME_MAPPING:
         module, name = _compat_pickle.NAME_MAPPING[module, name]
     elif module in _compat_pickle.IMPORT_MAPPING:
@@ -271,4 +369,4 @@ def _first(error: BaseException) -> str:
     """Say what is wrong, without torch's advice to load the file unguarded."""
     text = " ".join(str(error).split())
     text = text.rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
-    return text.strip()[:160] or type(error).__name__
+    return text.strip()[:240] or type(error).__name__

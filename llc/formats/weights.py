@@ -9,22 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from llc.archives import UNREADABLE
+from llc.archives import UNREADABLE, read_arrays
 from llc.errors import InputError, brief, some
 from llc.files import read_json
 from llc.formats.distributed import DESCRIPTION, read_distributed
+from llc.formats.layouts import INDEX, PAGE, READ, SUFFIXES, index_of, one_in
 from llc.formats.pickled import read_pickle
+from llc.formats.recorded import recorded_in_arrays
 
 __all__ = [
-    "INDEX",
     "LOG",
-    "SUFFIXES",
     "WRAPPERS",
     "check_size",
     "find_state_dict",
-    "is_model_folder",
     "is_state_dict",
     "numbers",
     "read_file",
@@ -33,20 +33,17 @@ __all__ = [
     "unwrap",
 ]
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt")
-INDEX = ".safetensors.index.json"
 WRAPPERS = ("module.", "_orig_mod.")
 MADE_BY = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}
-WHOLE = ("model.safetensors", "pytorch_model.bin")
+OTHERS = (
+    ".msgpack", ".onnx", ".gguf", ".h5", ".hdf5", ".keras", ".npy", ".zip", ".pb", ".tflite",
+)  # fmt: skip
+"""Of other libraries, which a page of the documentation shows how to convert."""
+ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint")
 MOST_SPREAD = 64
 ROOM = 2**28
 LOG = logging.getLogger("llc")
 """Says what was done to a checkpoint's names."""
-
-
-def is_model_folder(path: Path) -> bool:
-    """Whether a folder is one checkpoint: sharded safetensors, or a distributed one (DCP)."""
-    return path.is_dir() and (bool(_index(path)) or (path / DESCRIPTION).is_file())
 
 
 def read_folder(path: Path) -> Any:
@@ -57,10 +54,15 @@ def read_folder(path: Path) -> Any:
     """
     if (path / DESCRIPTION).is_file():
         return read_distributed(path)
-    if _index(path):
-        return read_shards(_index(path)[0])
-    if (path / WHOLE[0]).is_file():
-        return read_file(path / WHOLE[0])
+    if index_of(path):
+        return read_shards(index_of(path)[0])
+    one = one_in(path)
+    if one is not None:
+        return read_file(one)
+    if any((path / name).exists() for name in ORBAX):
+        raise InputError(
+            f"{path.name} looks like a checkpoint of Orbax or TensorFlow, which is not read: {PAGE}"
+        )
     count = sum(each.suffix in SUFFIXES for each in path.iterdir())
     if count:
         raise InputError(
@@ -69,13 +71,13 @@ def read_folder(path: Path) -> Any:
         )
     raise InputError(
         f"{path.name} is a folder without one model in it, expected model.safetensors, "
-        f"model{INDEX} with its parts, or what torch.distributed.checkpoint saved: name a file "
-        "in it"
+        f"model{INDEX} with its parts, one file of weights, or what torch.distributed.checkpoint "
+        "saved: name a file in it"
     )
 
 
 def read_shards(index: Path) -> dict[str, Tensor]:
-    """Read weights that lie in several safetensors files, by the index beside them.
+    """Read weights that lie in several files, by the index beside them.
 
     Raises:
         InputError: the index cannot be read, or a part or a tensor is missing.
@@ -85,7 +87,7 @@ def read_shards(index: Path) -> dict[str, Tensor]:
         files = sorted(set(map(str, places.values())))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
-            f"{index.name} is no index of safetensors files: expected JSON with a weight_map"
+            f"{index.name} is not an index of files of weights: expected JSON with a weight_map"
         ) from error
     found: dict[str, Tensor] = {}
     for name in files:
@@ -101,7 +103,7 @@ def read_shards(index: Path) -> dict[str, Tensor]:
                 f"{index.name} names {name}, which is not there: copy all {len(files)} parts into "
                 "one folder"
             )
-        found.update(_read_safetensors(part))
+        found.update(find_state_dict(read_file(part), part.name))
     missing = [key for key in places if key not in found]
     if missing:
         raise InputError(f"{index.name} names {missing[0]}, which no part holds: copy them again")
@@ -116,8 +118,11 @@ def read_file(path: Path) -> Any:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist, expected a checkpoint file ({_suffixes()})")
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path.name} ends in {path.suffix!r}, expected {_suffixes()}")
+    if not path.name.endswith(READ):
+        more = f"; {PAGE}" if path.suffix in OTHERS else ""
+        raise InputError(f"{path.name} ends in {path.suffix!r}, expected {_suffixes()}{more}")
+    if path.suffix == ".npz":
+        return _read_npz(path)
     return _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
 
 
@@ -140,6 +145,17 @@ def _read_safetensors(path: Path) -> Any:
         return load_file(path)
     except (SafetensorError, *UNREADABLE) as error:
         raise InputError(f"{path.name} is not a safetensors file: {brief(error)}") from error
+
+
+def _read_npz(path: Path) -> Any:
+    """Arrays by name are a state dict; a step saved among them is a number beside it."""
+    try:
+        arrays = read_arrays(path)
+        beside = recorded_in_arrays(arrays)
+        weights = {k: torch.from_numpy(v) for k, v in arrays.items() if k not in beside}
+    except (*UNREADABLE,) as error:
+        raise InputError(f"{path.name} is not an archive of arrays: {brief(error)}") from error
+    return {"weights": weights, **beside} if beside else weights
 
 
 def _is_beside(part: Path) -> bool:
@@ -210,9 +226,5 @@ def unwrap(weights: Mapping[str, Tensor], name: str = "the checkpoint") -> dict[
     return result
 
 
-def _index(path: Path) -> list[Path]:
-    return sorted(p for p in path.glob(f"*{INDEX}") if not p.name.startswith("."))
-
-
 def _suffixes() -> str:
-    return ", ".join(SUFFIXES)
+    return ", ".join(READ)

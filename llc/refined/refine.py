@@ -43,6 +43,7 @@ def refine(
     execution: Execution | None = None,
     progress: Progress = None,
     workers: int = 1,
+    step_from: str | None = None,
     **given: Any,
 ) -> Refined:
     """Estimate the weight-refined LLC of parts of a network over training.
@@ -65,6 +66,7 @@ def refine(
         execution: as for `llc.trace`.
         progress: as for `llc.trace`; part after part.
         workers: as for `llc.trace`.
+        step_from: as for `llc.trace`.
         **given: single settings, instead of ``settings``; ``freeze`` and ``n_eff`` as for
             `llc.trace`.
 
@@ -80,7 +82,7 @@ def refine(
     blueprint = Blueprint.of(task)
     built = blueprint()
     chosen = _named(built, parts)
-    items: Any = list(as_items(checkpoints))
+    items: Any = list(as_items(checkpoints, step_from))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
     folders = _folders(chosen)

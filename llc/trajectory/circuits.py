@@ -131,6 +131,7 @@ def circuits(
     *,
     frequencies: Sequence[int] | None = None,
     progress: bool = False,
+    step_from: str | None = None,
 ) -> Circuits:
     """Measure a network that adds modulo p in the Fourier basis, at every checkpoint.
 
@@ -141,6 +142,7 @@ def circuits(
         checkpoints: as for `llc.trace`.
         frequencies: key frequencies; those with 2 % of the last checkpoint's variance if left out.
         progress: whether to show a bar.
+        step_from: as for `llc.trace`.
 
     Returns:
         The measures, by step.
@@ -149,7 +151,7 @@ def circuits(
         InputError: the task is of another kind, no frequency stands out, or no checkpoint.
     """
     prime = _prime(task)
-    items = list(as_items(checkpoints))
+    items = list(as_items(checkpoints, step_from))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
     rows = []

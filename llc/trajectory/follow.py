@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llc.errors import InputError
-from llc.trajectory.sources import Item, items_of_paths, paths_of
+from llc.formats import LOG
+from llc.ordering import Ordering
+from llc.trajectory.sources import Item, ordering, paths_of
 
 __all__ = ["PATIENCE", "POLL", "follow"]
 
@@ -26,6 +28,7 @@ def follow(
     source: str | Path,
     seconds: float | None,
     clock: Callable[[], float] = time.monotonic,
+    step_from: str | None = None,
 ) -> Iterator[Item | None]:
     """Yield checkpoints as they come to be, and None whenever there is nothing new to take.
 
@@ -37,21 +40,28 @@ def follow(
         source: a folder or a pattern; neither has to exist yet.
         seconds: end after so long without a new file; None never ends.
         clock: seconds that go by.
+        step_from: where files say their steps, as for `llc.trace`; all go by the rule that serves
+            the first of them.
 
     Raises:
-        InputError: a file without a step in its name, or two of the same step.
+        InputError: a file without a step, or two of the same step.
     """
+    order = ordering(str(source), step_from)
+    steps: dict[int, Path] = {}
     seen: dict[Path, _Seen] = {}
     taken: set[Path] = set()
     last = clock()
     patience = PATIENCE if seconds is None else min(PATIENCE, seconds)
     while True:
-        ready: list[Item] = []
+        ready: list[Path] = []
         now = clock()
-        for item in items_of_paths(paths_of(source, may_be_empty=True), str(source)):
-            path = item.path
-            assert path is not None
+        for path in paths_of(source, may_be_empty=True):
             if path in taken:
+                continue
+            if order.is_rewritten(path):
+                # Written again and again; what it holds comes under a name of its own.
+                LOG.info("%s is left out, since a training run writes it anew", path.name)
+                taken.add(path)
                 continue
             look = _look(path)
             if look is None or path not in seen or seen[path].look != look:
@@ -59,18 +69,30 @@ def follow(
                     seen[path] = _Seen(look, now)
                     last = now
                 continue
-            if now - seen[path].since > patience or _readable(item):
-                ready.append(item)
-        for item in ready:
-            assert item.path is not None
-            taken.add(item.path)
-            seen.pop(item.path, None)
-            yield item
+            if now - seen[path].since > patience or _readable(Item(0, path)):
+                ready.append(path)
+        for step, path in order.steps(ready):
+            if _is_new(order, steps, step, path):
+                steps[step] = path
+                yield Item(step, path)
+        for path in ready:
+            taken.add(path)
+            seen.pop(path, None)
         waiting = bool(seen)
         if seconds is not None and not waiting and clock() - last >= seconds:
             return
         if not ready:
             yield None
+
+
+def _is_new(order: Ordering, steps: dict[int, Path], step: int, path: Path) -> bool:
+    """Whether a checkpoint was not taken before; other weights of one step are refused."""
+    if step in steps and not order.alike(steps[step], path):
+        raise InputError(
+            f"{steps[step].name} and {path.name} are both step {step}, and their weights differ: "
+            "keep one of them"
+        )
+    return step not in steps
 
 
 def _look(path: Path) -> tuple[int, int] | None:

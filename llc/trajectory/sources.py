@@ -9,13 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
-from llc.checkpoints import SUFFIXES, Checkpoint, read_checkpoint, read_metadata
+from llc.checkpoints import SUFFIXES, Checkpoint, load_weights, read_checkpoint
 from llc.errors import InputError
-from llc.formats import is_model_folder
+from llc.formats import LOG, checkpoints_in, is_checkpoint, is_model_folder
 from llc.language import hub
+from llc.ordering import Ordering
 
 __all__ = [
-    "Item", "Source", "as_items", "coarse_to_fine", "is_lazy", "items_of_paths", "paths_of",
+    "Item", "Source", "as_items", "coarse_to_fine", "is_lazy", "items_of_paths", "ordering",
+    "paths_of",
 ]  # fmt: skip
 
 Weights = Mapping[str, Tensor]
@@ -26,8 +28,6 @@ Source = (
     | Iterable[Checkpoint | str | Path | tuple[int, Weights] | tuple[int, Weights, Any]]
 )
 MAGIC = re.compile(r"[*?\[]")
-# What trainers save beside the weights, in the same folder.
-BESIDE = re.compile(r"optim|sched|rng_state|scaler|training_args")
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,30 @@ def is_lazy(source: Source) -> bool:
     return not isinstance(source, str | Path | Mapping | Sequence)
 
 
-def as_items(source: Source) -> Iterator[Item]:
+def as_items(source: Source, step_from: str | None = None) -> Iterator[Item]:
     """Yield the checkpoints of a source: by step where all are known, else as they come.
+
+    Args:
+        source: as for `llc.trace`.
+        step_from: where files say their steps, as for `llc.trace`.
 
     Raises:
         InputError: there is none, two have one step, or one cannot be understood.
     """
     if isinstance(source, str | Path):
-        yield from items_of_paths(paths_of(source), str(source))
+        yield from items_of_paths(paths_of(source), str(source), step_from)
         return
+    order = ordering("checkpoints", step_from)
     given: Any = source.items() if isinstance(source, Mapping) else source
     if is_lazy(source):
-        yield from _once(map(_item, given))
+        yield from _once(_item(each, order) for each in given)
         return
     known = list(given)
     if known and all(isinstance(each, str | Path) for each in known):
-        yield from items_of_paths([p for each in known for p in paths_of(each)], "checkpoints")
+        paths = [p for each in known for p in paths_of(each)]
+        yield from items_of_paths(paths, "checkpoints", step_from)
         return
-    yield from sorted(_once(map(_item, known)), key=lambda item: item.step)
+    yield from sorted(_once(_item(each, order) for each in known), key=lambda item: item.step)
 
 
 def paths_of(source: str | Path, *, may_be_empty: bool = False) -> list[Path]:
@@ -114,20 +120,14 @@ def paths_of(source: str | Path, *, may_be_empty: bool = False) -> list[Path]:
     if is_model_folder(path):
         return [path]
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")]
-        # As the trainers of some libraries lay them out.
-        found = found or [p for p in path.iterdir() if is_model_folder(p)]
-        found = found or [
-            p for p in path.glob("*[0-9]/*") if p.suffix in SUFFIXES and not BESIDE.match(p.stem)
-        ]
+        found = checkpoints_in(path)
         if not found and not may_be_empty:
             endings = ", ".join(SUFFIXES)
             raise InputError(f"{path} holds no checkpoint, expected files ending in {endings}")
-        return sorted(found)
+        return found
     if MAGIC.search(str(source)) and not path.exists():
         names = glob.glob(str(source), recursive=True)
-        found = sorted(Path(name) for name in names)
-        found = [p for p in found if p.is_file() or is_model_folder(p)]
+        found = _fitting(sorted(Path(name) for name in names))
         if not found and not may_be_empty:
             raise InputError(
                 f"no file fits {source}, expected a pattern such as 'run/step_*.safetensors'"
@@ -141,70 +141,49 @@ def paths_of(source: str | Path, *, may_be_empty: bool = False) -> list[Path]:
     return [path] if path.is_file() else []
 
 
-def items_of_paths(paths: Sequence[Path], where: str) -> list[Item]:
-    """Give every file its step, and sort by it.
+def ordering(where: str, step_from: str | None = None) -> Ordering:
+    """Return what gives the checkpoints of one source their steps."""
+    return Ordering(where, step_from, load_weights)
 
-    The step is the last number in the file's name; else the number saved in the file as ``step``
-    or ``global_step``; else, where files lie in folders of their own, that of the folder's name.
+
+def items_of_paths(paths: Sequence[Path], where: str, step_from: str | None = None) -> list[Item]:
+    """Give every file its step by one rule, `Ordering`, and sort by it.
 
     Raises:
-        InputError: a file without a step, or two of the same.
+        InputError: a file without a step, steps that are ambiguous, or two files of the same.
     """
-    apart = len({path.parent for path in paths}) == len(paths) > 1
-    found: dict[int, Path] = {}
+    return [Item(step, path) for step, path in ordering(where, step_from).steps(paths)]
+
+
+def _fitting(paths: list[Path]) -> list[Path]:
+    """What a pattern found: the checkpoints among it, in folders too."""
+    found: list[Path] = []
+    files = [path for path in paths if path.is_file()]
+    # Of other endings only where nothing else is there, for the reader to say what is wrong.
+    found += [path for path in files if is_checkpoint(path)] or files
     for path in paths:
-        step = _step_of(path, apart)
-        if step is None:
-            if hub.is_named(path):
-                raise InputError(
-                    f"{path} has no training step in its revision: write hf:NAME@step{{0,1,2}}, or "
-                    "give pairs (step, weights)"
-                )
-            raise InputError(
-                f"{path.name} has no training step in its name: call it step_1000{path.suffix}, say"
-            )
-        if step in found:
-            one, other = (p.relative_to(p.parents[1]) if apart else p.name
-                          for p in (found[step], path))  # fmt: skip
-            raise InputError(f"{where}: {one} and {other} are both step {step}: keep one of them")
-        found[step] = path
-    return [Item(step, found[step]) for step in sorted(found)]
+        if is_model_folder(path):
+            found.append(path)
+        elif path.is_dir():
+            inside = checkpoints_in(path)
+            if len(inside) != 1:
+                LOG.info("%s holds %d checkpoints, and is left out", path, len(inside))
+            found += inside if len(inside) == 1 else []
+    return sorted(set(found))
 
 
-def _step_of(path: Path, apart: bool) -> int | None:
-    if hub.is_named(path):
-        name, revision = hub.split(str(path))
-        return _last_number(revision or Path(name).name)
-    if path.is_dir():
-        return _last_number(path.name)
-    # What numbers files in parts, as model-00001-of-00002, is no step.
-    name = _last_number(re.sub(r"\d+-of-\d+", "", path.stem))
-    return name if name is not None else _saved_step(path, apart)
-
-
-def _saved_step(path: Path, apart: bool) -> int | None:
-    try:
-        saved = read_metadata(path) if path.suffix == ".safetensors" else read_checkpoint(path)[1]
-    except InputError:
-        saved = {}
-    for name in ("step", "global_step"):
-        if name in saved and saved[name] == int(saved[name]):
-            return int(saved[name])
-    return _last_number(path.parent.name) if apart else None
-
-
-def _last_number(text: str) -> int | None:
-    numbers = re.findall(r"\d+", text)
-    return int(numbers[-1]) if numbers else None
-
-
-def _item(given: Any) -> Item:
+def _item(given: Any, order: Ordering) -> Item:
     if isinstance(given, Item):
         return given
+    if order.step_from is not None and not isinstance(given, str | Path):
+        raise InputError(
+            f"step_from is {order.step_from!r}, and checkpoints holds a {type(given).__name__}, "
+            "expected paths: what is given with its step needs no rule"
+        )
     if isinstance(given, Checkpoint):
         return Item(given.step, given.path, None, given.metadata)
     if isinstance(given, str | Path):
-        return items_of_paths([Path(given)], str(given))[0]
+        return Item(*order.steps([Path(given)])[0])
     try:
         step, weights, *rest = given
         step = int(step)

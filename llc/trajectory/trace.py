@@ -44,6 +44,7 @@ def trace(
     freeze: bool = False,
     readings: Mapping[str, Any] | None = None,
     n_eff: bool = False,
+    step_from: str | None = None,
     workers: int = 1,
     executor: Executor | None = None,
     shard: tuple[int, int] | None = None,
@@ -71,14 +72,19 @@ def trace(
             it, which worker processes call for themselves.
         checkpoints: a folder, a pattern such as ``"run/step_*.pt"``, a list of paths, of
             `Checkpoint` objects or of pairs (step, state dict); or an iterator of any of these,
-            which is read as it goes, so that no more than a few are held at once. A step is the
-            last number of a file's name, else one saved in it as ``step`` or ``global_step``.
+            which is read as it goes, so that no more than a few are held at once. Files say their
+            steps by one rule: as a number of steps that they hold (``global_step``, ``step``,
+            ``iteration``), after such a word in their names, as an epoch, or as the one number
+            of their names that varies.
         out: a run folder; estimates found there with the same fingerprint of weights, data,
             loss and settings are reused, so that a trace that was killed goes on where it was.
         settings: as for `estimate`.
         freeze: share step size, burn-in and draws too.
         readings: what to measure beside the LLC, instead of the task's own; see `Task`.
         n_eff: measure N_eff(γ/nβ) = Σ h_i/(h_i + γ/nβ) of the curvature too, as column ``n_eff``.
+        step_from: where the step of a file stands, if it cannot be found out: "file" or "name"; a
+            key of the files such as "global_step", or a word of the names such as "epoch"; or "2"
+            for the second number of a name.
         workers: processes, one thread each; 1 computes here. More need a task that can be pickled,
             or a function that returns it.
         executor: instead, any ``concurrent.futures.Executor``.
@@ -117,15 +123,15 @@ def trace(
     # Before a folder is made: what is not there leaves nothing behind.
     items = None
     if not follow and not is_lazy(checkpoints):
-        items = list(as_items(checkpoints))
+        items = list(as_items(checkpoints, step_from))
         if not items:
             raise InputError("checkpoints is empty: give at least one")
     with nullcontext() if out is None else held(Path(out), shared=shard is not None):
         if follow:
             assert isinstance(checkpoints, str | Path)
-            feed = follow_files(checkpoints, follow_for)
+            feed = follow_files(checkpoints, follow_for, step_from=step_from)
         else:
-            feed = as_items(checkpoints)
+            feed = as_items(checkpoints, step_from)
             if items is not None:
                 # Shards and stacks are parts of the run in its own order.
                 alone = shard is None and stack == 1

@@ -138,12 +138,16 @@ def test_classes_that_a_user_declares_safe_to_torch_are_taken_as_they_are(tmp_pa
     assert set(torch.serialization.get_safe_globals()) == set(before)
 
 
-def test_containers_of_other_classes_are_refused_in_words_of_our_own(tmp_path):
-    from collections import defaultdict
+class Own(dict):
+    """A container whose content no stand-in can take."""
 
-    torch.save({"model": WEIGHTS, "x": defaultdict(list, a=[1])}, tmp_path / "step_1.pt")
+
+def test_containers_of_other_classes_are_refused_in_words_of_our_own(tmp_path):
+    torch.save({"model": WEIGHTS, "x": Own(a=[1])}, tmp_path / "step_1.pt")
+    message = refusal(lambda: load_weights(tmp_path / "step_1.pt"))
+    assert "--allow-globals" not in message  # which would lead to the next refusal
     names = pickled.asked_for(tmp_path / "step_1.pt")
-    with formats.allowing([n for n in names if "defaultdict" in n]):
+    with formats.allowing([n for n in names if n.endswith(".Own")]):
         message = refusal(lambda: load_weights(tmp_path / "step_1.pt"))
     assert "weights_only" not in message
     assert "state_dict()" in message or "not a torch checkpoint" in message
@@ -157,6 +161,60 @@ def test_a_stand_in_is_no_door(tmp_path):
         torch.save({"model": WEIGHTS, "x": call}, tmp_path / "step_1.pt")
         content = pickled.read_pickle(tmp_path / "step_1.pt")
         assert isinstance(content["x"], pickled.StandIn), kind
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_asking_a_file_for_its_step_runs_nothing(tmp_path, mark, container):
+    path = tmp_path / "x.pt"
+    for payload in hostile.payloads(mark).values():
+        CONTAINERS[container](path, {"step": 7, "epoch": payload, "extra": payload})
+        assert formats.recorded(path).get("step", 7) == 7
+        tally.count("pickles", bad=not untouched(mark))
+        assert untouched(mark)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+def test_asking_a_damaged_file_for_its_step_raises_nothing(tmp_path, suffix):
+    whole, generator = sound(suffix), random.Random(1)
+    path = tmp_path / f"x{suffix}"
+    for _ in range(150):
+        raw = bytearray(whole[: generator.randrange(1, len(whole) + 1)])
+        for _ in range(generator.choice((0, 1, 4))):
+            raw[generator.randrange(min(len(raw), 700))] = generator.randrange(256)
+        path.write_bytes(raw)
+        formats.recorded(path)
+    for raw in (b"", b"\x80\x02" + b"]" * 10**5 + b".", b"\x80\x02(r\xff\xff\xff\x7f."):
+        path.write_bytes(raw)
+        assert formats.recorded(path) == {}
+    (tmp_path / "model.safetensors").write_bytes(whole)
+    (tmp_path / "trainer_state.json").write_text("[" * 10**5)
+    assert "global_step" not in formats.recorded(tmp_path / "model.safetensors")
+
+
+def test_an_attribute_of_a_class_is_named_but_never_looked_up_nor_called(tmp_path):
+    """Old pickles name a scheduler's method by getattr; nothing is read of any object."""
+    named = hostile.Calls(getattr, torch.optim.lr_scheduler.OneCycleLR, "_annealing_cos")
+    for owner in (torch.zeros(1), WEIGHTS, "text"):
+        torch.save({"w": WEIGHTS, "x": named, "y": Named(owner, "clear")}, tmp_path / "step_1.pt")
+        content = pickled.read_pickle(tmp_path / "step_1.pt")
+        assert issubclass(content["x"], pickled.StandIn)
+        assert content["y"] is pickled.Attribute
+        assert len(content["w"]) == 2
+        # Nor can what stands there be called.
+        torch.save(
+            {"w": WEIGHTS, "y": hostile.Calls(Named(owner, "clear"))}, tmp_path / "step_1.pt"
+        )
+        assert "not run" in refusal(lambda: load_weights(tmp_path / "step_1.pt"))
+
+
+class Named(hostile.Calls):
+    """An attribute as old pickles name it: by a call of getattr, which may be called in turn."""
+
+    def __init__(self, *arguments):
+        super().__init__(getattr, *arguments)
+
+    def __call__(self):
+        raise AssertionError("pickles call it, tests do not")
 
 
 # --- distributed checkpoints ---------------------------------------------------------------------

@@ -42,6 +42,9 @@ class Trace(Sampling):
     model, 'hf:NAME@step{0,1,2}'."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run folder; what is finished there is reused."""
+    step_from: OptionalText = None
+    """Where the training step stands: file, name, a key in the files such as global_step, a word in
+    the names such as epoch, or 2 for their second number; found out if left out."""
     freeze: Flag = False
     """Sample all checkpoints with one step size, burn-in and number of draws: the safest of three
     checkpoints' own."""
@@ -94,6 +97,9 @@ class Refine(Sampling):
     """A folder, files, or a pattern in quotes such as 'run/step_*.pt'."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder for a run folder of each part, table and figure; what is finished there is reused."""
+    step_from: OptionalText = None
+    """Where the training step stands: file, name, a key in the files such as global_step, a word in
+    the names such as epoch, or 2 for their second number; found out if left out."""
     parts: OptionalTexts = None
     """Words as after --only, NAME=WORD+WORD, or all; heads and layers if left out; after CKPTS."""
     workers: OptionalInt = None
@@ -179,6 +185,10 @@ class Basins:
     """Checkpoints to compare, evenly spaced, first and last included."""
     steps: OptionalInts = None
     """Training steps to compare instead."""
+    step_from: OptionalText = None
+    """Where the training step stands: file, name, a key in the files such as global_step, a word in
+    the names such as epoch, or 2 for their second number; as the run folder says, or found out,
+    if left out."""
     no_align: Flag = False
     """Leave out barriers after alignment."""
     curves: Flag = False
@@ -225,6 +235,9 @@ class Fourier:
     modular-addition-transformer, file.py:function or module:function."""
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/fourier")
     """Folder for fourier.json and the figure."""
+    step_from: OptionalText = None
+    """Where the training step stands: file, name, a key in the files such as global_step, a word in
+    the names such as epoch, or 2 for their second number; found out if left out."""
     frequencies: Annotated[
         tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint="")
     ] = None

@@ -32,6 +32,7 @@ def basins(
     *,
     count: int = COUNT,
     steps: Sequence[int] | None = None,
+    step_from: str | None = None,
     align: bool = True,
     curves: bool = False,
     layers: Sequence[str] | None = None,
@@ -60,6 +61,7 @@ def basins(
         checkpoints: as for `llc.trace`, but of known length.
         count: how many of them: evenly spaced in their order, first and last among them.
         steps: these instead.
+        step_from: as for `llc.trace`.
         align: align too, where symmetries are known; they are the task's, else what can be found.
         curves: measure along curves too.
         layers: as for `llc.similarity`.
@@ -82,7 +84,7 @@ def basins(
     check_points(points)
     check_curve(bends, budget, batch_size)
     check_examples(examples)
-    items = picked(list(as_items(checkpoints)), count, steps)
+    items = picked(list(as_items(checkpoints, step_from)), count, steps)
     with undisturbed():
         shelf = Shelf(task, items, data, device)
         land, task = shelf.land, shelf.land.task
