@@ -92,6 +92,13 @@ class Task:
                     "(inputs, targets) of tensors: give such data, or instead of loss a "
                     "batch_loss(model, batch) that takes what the data give"
                 )
+            object.__setattr__(self, "data", self._with_ignored(self.data))
+
+    def _with_ignored(self, data: Any) -> Any:
+        """Write -100 where the loss ignores another value, as all that follows expects."""
+        inputs, targets = data
+        own = losses.ignored_as_here(self.loss, targets)
+        return data if own is targets else (inputs, own)
 
     def _checked(self, readings: Any) -> dict[str, Any] | None:
         """Refuse readings that are neither data for the loss nor functions."""
@@ -118,6 +125,7 @@ class Task:
                     f"reading {name!r} is a {type(what).__name__}, expected a pair of tensors "
                     "(inputs, targets) or a function of the model"
                 )
+            found[str(name)] = self._with_ignored(found[str(name)])
         return found
 
     @classmethod

@@ -50,7 +50,7 @@ class ShardedLoss:
         self._task, self._at_once = task, at_once
         self._data = tree_map(lambda leaf: leaf.detach().to(shards.device), task.data)
         self.size = number_of_examples(self._data)
-        self._loss = None if task.loss is None else losses.resolve(task.loss)
+        self._loss = None if task.loss is None else losses.resolve(task.loss, task.model)
         self.alike = (repeated(self._data), "examples are one and the same")
         if self._loss is not None:
             self._loss = losses.over_kept(self._loss, self._data[1])
