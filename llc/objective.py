@@ -314,7 +314,7 @@ class Objective:
         refuse_sums(self)
         if parts[0].ndim == 1:
             table = torch.cat(parts)
-            mean = finite(table.double().mean().item())
+            mean = finite(table.double().mean().item(), table)
             return Baseline(mean, None if couples_examples(self, table) else table, dtype)
         weighted = [part.item() * count for part, count in zip(parts, counts, strict=True)]
         return Baseline(finite(math.fsum(weighted) / self.size), None, dtype)

@@ -128,6 +128,7 @@ def assemble(
             "chains": settings.chains,
             "diverged": ", ".join(map(str, diverged)),
             "diverged_count": len(diverged),
+            "met_nan": samples.met_nan,
             "step_size": samples.step_size,
             "half_width": half_width,
             "precision": settings.precision,

@@ -23,12 +23,12 @@ class Reason(enum.Enum):
     """Why an estimate is not simply ok: what was seen, the likely cause, what to change."""
 
     ALL_DIVERGED = (
-        "all {chains} chains left for infinity (step size {step_size:.3g}): the step is too large "
-        "or the loss is unbounded below near w*; {step_advice}, or raise gamma"
+        "all {chains} chains {left} (step size {step_size:.3g}): {all_because}; {left_advice}, or "
+        "raise gamma"
     )
     SOME_DIVERGED = (
-        "{diverged_count} of {chains} chains left for infinity and were excluded (chain "
-        "{diverged}): the step is at the edge of stability; {step_advice}, or raise gamma"
+        "{diverged_count} of {chains} chains {left} and were excluded (chain {diverged}): "
+        "{some_because}; {left_advice}, or raise gamma"
     )
     NOT_IN_EQUILIBRIUM = (
         "the virial is {virial:.3f} and should be 1 (chains: {chain_virials}): {off_because}{where}"
@@ -134,6 +134,7 @@ class Verdict:
 
 def judge(facts: Mapping[str, Any]) -> Verdict:
     """Weigh the facts of an estimate (its fields by name) into a verdict."""
+    facts = {**facts, **_how_they_left(facts)}
     if facts["diverged_count"] == facts["chains"]:
         sentence = Reason.ALL_DIVERGED.value.format(**facts)
         return Verdict("fail", (Reason.ALL_DIVERGED,), (sentence,), ())
@@ -186,6 +187,26 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     return found
 
 
+def _how_they_left(f: Mapping[str, Any]) -> dict[str, str]:
+    """To infinity, by too large a step; or to places where loss or gradient is nan."""
+    met_nan = f.get("met_nan", 0)
+    if not met_nan:
+        return {
+            "left": "left for infinity",
+            "all_because": "the step is too large or the loss is unbounded below near w*",
+            "some_because": "the step is at the edge of stability",
+            "left_advice": f["step_advice"],
+        }
+    others = met_nan < f["diverged_count"]
+    because = "the loss is finite at w*, but no number at some weights near it"
+    return {
+        "left": "met a loss or gradient that is nan" + ", or left for infinity," * others,
+        "all_because": because,
+        "some_because": because,
+        "left_advice": "keep logarithms, roots and divisions in it from 0 and below",
+    }
+
+
 def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
     """What a virial off 1 means: chains on their way from w* are below it, hot ones above."""
     because = "the chains have not arrived in all directions"
@@ -213,14 +234,15 @@ def _above_chance(f: Mapping[str, Any]) -> bool:
     """A checkpoint that is itself near chance is not accused of having left the model.
 
     Whether a rise is small is told by what there is to be learnt: a model whose outputs do not
-    depend on the inputs yet has a chance of zero under its behavioural loss.
+    depend on the inputs yet has a chance of zero under its behavioural loss. Where targets are all
+    one constant there is nothing, and any rise is above that of a guess.
     """
     chance = f["chance"]
     if chance is None:
         return False
     learnable = chance if f["task_chance"] is None else max(chance, f["task_chance"])
     rise = f["sampled_loss"] - f["baseline"]
-    return f["sampled_loss"] > chance and rise > 0.1 * learnable
+    return learnable > 0 and f["sampled_loss"] > chance and rise > 0.1 * learnable
 
 
 def _evidence(f: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from llc.diagnostics import diverged, ess, mcse_when_stopped, rhat
 from llc.posterior import Posterior
 from llc.sampling.balance import Balance
 from llc.sampling.chains import Draws, Report, Streams, advance
+from llc.sampling.nonfinite import check_batches, met_nan
 from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp
 from llc.settings import Settings
 
@@ -89,9 +90,12 @@ class Line:
 
     def take(self, steps: int, over: Callable[[], bool] | None = None) -> None:
         """Draw, then look at divergence and curvature."""
+        before = [*self.warm.draws, *self.discarded, *self.parts][-1:]
         self.warm.state, part = advance(self.kernel, self.warm.state, self.streams, steps, over)
         self.parts.append(part)
         self.evaluations += part.length * self.chains * self.kernel.gradients * self.posterior.cost
+        if met_nan(Draws.join([*before, part]), self.posterior.dimension, at_first=False).any():
+            check_batches(self.posterior, self.streams, self.evaluations)
         probe = self.warm.curvature
         if probe is None:
             return

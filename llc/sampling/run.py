@@ -11,6 +11,7 @@ from llc.posterior import Posterior
 from llc.sampling.audit import Audit, audit_of
 from llc.sampling.chains import Draws, Report
 from llc.sampling.course import Course
+from llc.sampling.nonfinite import met_nan
 from llc.sampling.production import Production
 from llc.sampling.walk import Start
 from llc.sampling.warmup import WarmUp
@@ -46,6 +47,8 @@ class Samples:
             last restart.
         execution: how it was computed, in words.
         end: where all chains of the run ended, for another to go on from.
+        met_nan: how many of the diverged chains met nan where they should be, instead of running
+            away first.
     """
 
     draws: Draws
@@ -67,6 +70,7 @@ class Samples:
     burn_in_rise: Array
     execution: str
     end: Start
+    met_nan: int = 0
 
 
 def sample(
@@ -158,6 +162,10 @@ def _samples(
         discretisation = tuning.step_size / 8 * max(push, 0.0) if scheme.euler else 0.0
     if scheme.exact and not gone.all():
         acceptance = float(draws.acceptance[~gone].mean())
+    nan = 0
+    if gone.any():
+        path = Draws.join([*warm.draws, *made.discarded, made.draws]).chains(chains)
+        nan = int((met_nan(path, posterior.dimension) & gone).sum())
     return Samples(
         draws,
         gone,
@@ -178,6 +186,7 @@ def _samples(
         _before(warm, made)[chains],
         execution,
         end,
+        nan,
     )
 
 

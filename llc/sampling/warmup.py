@@ -16,6 +16,7 @@ from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Recorder, Report, Stepper, Streams, advance
 from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.kernel import Tuning
+from llc.sampling.nonfinite import check_batches, met_nan
 from llc.sampling.schemes import Scheme
 from llc.sampling.walk import Start, Walk
 
@@ -115,6 +116,8 @@ def warm_up(
         blocks.append(recorder.draws())
         walk.heed(float(blocks[-1].acceptance.mean()))
         report("burn-in", taken, steps)
+        if rescues == 0 and met_nan(blocks[-1], posterior.dimension).any():
+            check_batches(posterior, streams, walk.evaluations)
         gone = diverged(blocks[-1].rise, blocks[-1].spread, posterior.dimension)
         if gone.any() and walk.probe is not None and rescues < RESCUES:
             rescues += 1
