@@ -200,7 +200,7 @@ def _how_they_left(f: Mapping[str, Any]) -> dict[str, str]:
     others = met_nan < f["diverged_count"]
     because = "the loss is finite at w*, but no number at some weights near it"
     return {
-        "left": "met a loss or gradient that is nan" + ", or left for infinity," * others,
+        "left": "met a loss or gradient that is NaN" + ", or left for infinity," * others,
         "all_because": because,
         "some_because": because,
         "left_advice": "keep logarithms, roots and divisions in it from 0 and below",

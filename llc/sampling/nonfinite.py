@@ -68,7 +68,8 @@ def met_nan(draws: Draws, dimension: int, *, at_first: bool = True) -> NDArray[n
         at_first: whether nan in the first draw counts: not if nobody knows what was before.
     """
     there = np.stack([draws.rise, draws.pull, draws.spread])
-    lost = ~np.isfinite(there).all(axis=0, keepdims=True)[0]
+    with np.errstate(invalid="ignore", over="ignore"):
+        lost = ~np.isfinite(there.sum(0))
     first, chains = lost.argmax(1), np.arange(len(draws.rise))
     before = np.where(np.arange(draws.length) < first[:, None], draws.spread, 0.0)
     local = (before <= EXPLODED * dimension).all(axis=1)
