@@ -129,6 +129,7 @@ def assemble(
             "diverged": ", ".join(map(str, diverged)),
             "diverged_count": len(diverged),
             "met_nan": samples.met_nan,
+            "nan_restarts": samples.nan_restarts,
             "step_size": samples.step_size,
             "half_width": half_width,
             "precision": settings.precision,

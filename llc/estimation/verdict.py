@@ -16,6 +16,8 @@ LEAST_VIRIAL, MOST_VIRIAL = 0.95, 1.05
 # Nearer to 1 what is missing is noise.
 MOST_SATURATION = 0.97
 
+NAN_ADVICE = "keep the arguments of logarithms, roots and divisions in the loss away from 0"
+
 Status = Literal["ok", "warn", "fail"]
 
 
@@ -203,7 +205,7 @@ def _how_they_left(f: Mapping[str, Any]) -> dict[str, str]:
         "left": "met a loss or gradient that is NaN" + ", or left for infinity," * others,
         "all_because": because,
         "some_because": because,
-        "left_advice": "keep logarithms, roots and divisions in it from 0 and below",
+        "left_advice": NAN_ADVICE,
     }
 
 
@@ -215,6 +217,10 @@ def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
         because = "the chains are hotter than what they should sample, by too large a step or by "
         because += "minibatch noise, or are still settling"
         advice = f"{f['step_advice']}, take a larger batch_size, or give more draws"
+    if restarts := f.get("nan_restarts", 0):
+        because = "the chains met a loss or gradient that is NaN near w*, and were started again "
+        because += f"{restarts} times with smaller steps"
+        advice = f"{NAN_ADVICE}, or raise gamma"
     return {"virial_off": abs(f["virial"] - 1), "off_because": because, "off_advice": advice}
 
 

@@ -49,6 +49,7 @@ class Samples:
         end: where all chains of the run ended, for another to go on from.
         met_nan: how many of the diverged chains met nan where they should be, instead of running
             away first.
+        nan_restarts: how often chains met nan before, and all were started again.
     """
 
     draws: Draws
@@ -71,6 +72,7 @@ class Samples:
     execution: str
     end: Start
     met_nan: int = 0
+    nan_restarts: int = 0
 
 
 def sample(
@@ -128,7 +130,8 @@ def samples_of(course: Course, *, more: bool = False) -> list[Samples]:
     for i in range(copies):
         chains = slice(i * each, (i + 1) * each)
         part = _samples(posterior, warm, made, audit, chains, course.batch_size, how, end)
-        parts.append(replace(part, evaluations=spent // copies))
+        restarts = course.nan_restarts
+        parts.append(replace(part, evaluations=spent // copies, nan_restarts=restarts))
     return parts
 
 

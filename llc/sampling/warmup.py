@@ -48,6 +48,7 @@ class WarmUp:
         growing: whether a larger batch should be tried: minibatch noise slows the chains more than
             fourfold.
         cut: whether budget or time ended it before the virial, or the cooling after it.
+        nan_restarts: how often chains met nan, and all were started again with smaller steps.
     """
 
     state: Any
@@ -59,6 +60,7 @@ class WarmUp:
     curvature: CurvatureProbe | None
     growing: bool
     cut: bool
+    nan_restarts: int = 0
 
 
 def warm_up(
@@ -99,7 +101,7 @@ def warm_up(
     strained = arrived = False
     blocks: list[Draws] = []
     kept: Draws | None = None
-    taken, total, next_check, elapsed, rescues = 0, 0, 0, 0.0, 0
+    taken, total, next_check, elapsed, rescues, nan_restarts = 0, 0, 0, 0.0, 0, 0
     while taken < limit and total < max(limit, most):
         late = posterior.surface.execution.late(0.5)
         if steps is None and total and (walk.evaluations >= budget or late):
@@ -116,11 +118,11 @@ def warm_up(
         blocks.append(recorder.draws())
         walk.heed(float(blocks[-1].acceptance.mean()))
         report("burn-in", taken, steps)
-        if rescues == 0 and met_nan(blocks[-1], posterior.dimension).any():
-            check_batches(posterior, streams, walk.evaluations)
+        nan = _met_nan(walk, blocks[-1], first=rescues == 0)
         gone = diverged(blocks[-1].rise, blocks[-1].spread, posterior.dimension)
         if gone.any() and walk.probe is not None and rescues < RESCUES:
             rescues += 1
+            nan_restarts += nan
             walk.retreat()
             blocks, taken, next_check, elapsed = [], 0, 0, 0.0
             continue
@@ -151,7 +153,16 @@ def warm_up(
         walk.probe,
         strained or (growing and walk.strain() > MOST_STRAIN),
         steps is None and not (arrived and total < most),
+        nan_restarts,
     )
+
+
+def _met_nan(walk: Walk, block: Draws, *, first: bool) -> bool:
+    """Whether chains met nan; the first time whether w* itself has it is looked at too."""
+    nan = bool(met_nan(block, walk.posterior.dimension).any())
+    if nan and first:
+        check_batches(walk.posterior, walk.streams, walk.evaluations)
+    return nan
 
 
 def _cool(walk: Walk, kept: Draws | None, most: int) -> list[Draws]:
