@@ -154,7 +154,7 @@ def over_kept(loss: Loss, targets: Tensor) -> Loss:
     there = targets != ignored
     kept = there.double().mean().item()
     if kept == 0:
-        raise InputError(f"every target is {ignored}, which cross_entropy ignores: give labels")
+        raise InputError(f"every target is ignored by cross_entropy ({ignored}): give labels")
     if kept == 1 or loss.behavioural is KL_BY_EXAMPLE:
         return loss
     if options is None:

@@ -24,10 +24,12 @@ class Task:
 
     Args:
         model: any ``nn.Module``; its current weights are the centre w*. Never modified.
-        data: a pair of tensors (inputs, targets), a map-style ``Dataset`` or a ``DataLoader``;
-            for ``batch_loss`` any nest of tensors whose first dimension counts examples.
+        data: a pair of tensors (inputs, targets), a list of examples, a map-style ``Dataset`` or a
+            ``DataLoader``, of which n counts the examples of one epoch; for ``batch_loss`` any nest
+            of tensors whose first dimension counts examples.
         loss: ``"cross_entropy"``, ``"mse"`` or a function of (outputs, targets) that returns
-            one value per example, shape ``(batch,)``, or their mean.
+            one value per example, shape ``(batch,)``, or their mean. Cross-entropy takes logits
+            with the classes in dimension 1, or last where only that fits the targets.
         batch_loss: a function of (model, batch) with the same two kinds of result.
         potential: a function of the model that returns a scalar; no data, and an explicit
             ``n_beta`` when estimating (population losses).

@@ -98,7 +98,7 @@ def _holds_examples(data: Any) -> bool:
     if None in lengths or len(lengths) > 1:
         return True
     raise InputError(
-        f"data is a list of {len(data):,} things alike, which may be examples or parts of "
-        f"{lengths.pop():,} examples each: write torch.utils.data.DataLoader(data) if they are "
-        "examples, or give a tuple of parts"
+        f"data is a list of {len(data):,} things alike, each of which may be an example, or a "
+        f"batch or a part of {lengths.pop():,}: write torch.utils.data.DataLoader(data) for "
+        "examples, join batches by torch.cat, or give a tuple of parts"
     )
