@@ -130,6 +130,7 @@ def assemble(
             "diverged_count": len(diverged),
             "met_nan": samples.met_nan,
             "nan_restarts": samples.nan_restarts,
+            "in_batches": samples.batch_size is not None,
             "step_size": samples.step_size,
             "half_width": half_width,
             "precision": settings.precision,

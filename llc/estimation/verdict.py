@@ -200,7 +200,8 @@ def _how_they_left(f: Mapping[str, Any]) -> dict[str, str]:
             "left_advice": f["step_advice"],
         }
     others = met_nan < f["diverged_count"]
-    because = "the loss is finite at w*, but no number at some weights near it"
+    because = "the loss over all data is finite at w*, but not a number at some weights near it"
+    because += " or in some batches" * f.get("in_batches", False)
     return {
         "left": "met a loss or gradient that is NaN" + ", or left for infinity," * others,
         "all_because": because,

@@ -12,8 +12,10 @@ from tiny import FAST, refusal, rlct
 from torch import nn
 
 import llc
+from llc.estimation.sketch import outputs_sketch
 from llc.language import huggingface
 from llc.losses import over_kept, resolve
+from llc.objective import Objective
 from llc.planting import relabel
 from llc.planting.fitted import Fitted
 from llc.trajectory.readings import measure_readings
@@ -126,6 +128,21 @@ def test_whatever_else_reads_outputs_finds_the_classes():
     ]
     assert torch.equal(*changed)
     assert changed[0].max() < 5
+
+
+def test_curvature_and_rank_find_the_classes():
+    tasks = [llc.Task(m, (IDS, IDS), "cross_entropy") for m in (raw(), in_front(raw()))]
+    for behavioural in (False, True):
+        sizes = [
+            llc.curvature(t, n_beta=20.0, gamma=1.0, behavioural=behavioural).effective_dimension()
+            for t in tasks
+        ]
+        assert sizes[0] == pytest.approx(sizes[1], rel=1e-5)
+    # Five words, each with as many outputs as there are words, up to a constant.
+    ranks = [
+        torch.linalg.matrix_rank(outputs_sketch(Objective(t)).double(), rtol=1e-5) for t in tasks
+    ]
+    assert [int(rank) for rank in ranks] == [20, 20]
 
 
 def kl(model, dimension):
