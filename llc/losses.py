@@ -378,16 +378,14 @@ def _identity(outputs: Tensor) -> Tensor:
 def _over_classes(known: bool) -> dict[str, Loss]:
     """Both cross-entropies; known: that classes are in dimension 1 where both fit."""
     arrange = partial(_classes_in_front, known=known)
+    guess, log = _uniform_guess, _log_softmax
+    mean = partial(_cross_entropy, known=known)
+    own = partial(_cross_entropy_by_example, known=known)
     found = (
-        ("cross_entropy", _cross_entropy, KL),
-        ("cross_entropy_by_example", _cross_entropy_by_example, KL_BY_EXAMPLE),
+        Loss("cross_entropy", mean, guess, 0.25, log, KL, arrange),
+        Loss("cross_entropy_by_example", own, guess, 0.25, log, KL_BY_EXAMPLE, arrange),
     )
-    return {
-        name: Loss(
-            name, partial(function, known=known), _uniform_guess, 0.25, _log_softmax, kl, arrange
-        )
-        for name, function, kl in found
-    }
+    return {loss.name: loss for loss in found}
 
 
 STATES = "classes_in_dimension_1"
