@@ -13,7 +13,8 @@ from llc import losses, onednn
 from llc.data import number_of_examples, padded, repeated, take
 from llc.errors import InputError
 from llc.footprint import kept_bytes
-from llc.params import Layout, PartialLayout
+from llc.meaning import check_outputs
+from llc.params import Layout, NoiseStreams, PartialLayout
 from llc.parts import restrict
 from llc.private import private_copy
 from llc.reweighted import Reweighted, recomputing_in_place
@@ -34,6 +35,7 @@ __all__ = ["Baseline", "Objective", "one_attention_path"]
 Result = TypeVar("Result")
 
 CHUNK = 4096
+LOOK = 64
 # What a pass over a chunk of the data may keep; the same on every machine, since the cut decides
 # how losses are rounded.
 MOST_KEPT = 2**31
@@ -116,7 +118,7 @@ class Objective:
         if task.data is not None:
             self.data = tree_map(lambda leaf: leaf.detach().to(self.device), task.data)
         self.size = None if task.data is None else number_of_examples(self.data)
-        self._loss = None if task.loss is None else losses.resolve(task.loss)
+        self._loss = None if task.loss is None else losses.resolve(task.loss, task.model)
         self.alike = self._alike()
         if self._loss is not None and self.data is not None:
             self._loss = losses.over_kept(self._loss, self.data[1])
@@ -140,6 +142,7 @@ class Objective:
         self.differentiates = False
         if self.size is not None:
             self.chunk = self._manageable(self.size)
+        self._check_outputs()
         check_repeatable(self, PROBE if self.is_large else CHUNK)
         self.task_chance = self._chance()
         if behavioural:
@@ -249,6 +252,31 @@ class Objective:
         return CHUNK if each * CHUNK <= most else max(1, int(most / each))
 
     @torch.no_grad()
+    def _check_outputs(self) -> None:
+        """Refuse outputs and targets that are not what the loss's name says."""
+        if self._loss is None or self._loss.arrange is None:
+            return
+        inputs, targets = self.data
+        try:
+            outputs = self.module.model(inputs[:PROBE])
+        except Exception:
+            # What fails here fails on a whole batch too, and is told there.
+            return
+        if isinstance(outputs, Tensor) and outputs.is_floating_point():
+            check_outputs(self._loss, outputs, targets, self._elsewhere(inputs))
+
+    def _elsewhere(self, inputs: Tensor) -> Iterator[Tensor]:
+        """Yield outputs at w* of more examples, and those of the first at other weights."""
+        yield self.module.model(inputs[: min(LOOK, self.chunk)])
+        noise = NoiseStreams(0, "outputs", 1, self.device)
+        scale = 0.1 * (1 + self.centre.square().mean().sqrt())
+        for _ in range(2):
+            delta = scale * noise.normal(self.layout.total, self.layout.dtype)[0]
+            named = self.layout.unflatten(self.centre + delta)
+            own = {name.removeprefix("model."): value for name, value in named.items()}
+            yield Reweighted(self.module.model)(own, inputs[: min(LOOK, self.chunk)])
+
+    @torch.no_grad()
     def _use_own_outputs(self) -> None:
         loss = losses.for_own_outputs(self._loss)
         inputs = self.data[0]
@@ -306,7 +334,7 @@ class Objective:
         refuse_sums(self)
         if parts[0].ndim == 1:
             table = torch.cat(parts)
-            mean = finite(table.double().mean().item())
+            mean = finite(table.double().mean().item(), table)
             return Baseline(mean, None if couples_examples(self, table) else table, dtype)
         weighted = [part.item() * count for part, count in zip(parts, counts, strict=True)]
         return Baseline(finite(math.fsum(weighted) / self.size), None, dtype)

@@ -94,15 +94,26 @@ def check_finite(params: Mapping[str, Tensor]) -> None:
         )
 
 
-def finite(value: float) -> float:
+def finite(value: float, table: Tensor | None = None) -> float:
     """Return the loss at w*.
+
+    Args:
+        value: its mean over all data.
+        table: the losses of all examples, where they are known.
 
     Raises:
         InputError: it is nan or infinite.
     """
-    if not math.isfinite(value):
-        raise InputError(f"the loss at w* is {value}: check the data and the loss at these weights")
-    return value
+    if math.isfinite(value):
+        return value
+    where = ""
+    if table is not None and not table.isfinite().all():
+        bad = torch.nonzero(~table.isfinite())[:, 0]
+        where = f" for {len(bad):,} of {len(table):,} examples, example {int(bad[0])} first"
+        value = float(table[bad[0]])
+    raise InputError(
+        f"the loss at w* is {value}{where}: check the data and the loss at these weights"
+    )
 
 
 @torch.no_grad()

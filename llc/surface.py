@@ -227,6 +227,11 @@ class LossSurface:
         """Compare the gradient with differences of the loss at a displacement, ``(D,)``."""
         return find_mismatch(self._objective, self._gradient_of, displacement)
 
+    @torch.no_grad()
+    def loss_at_start(self, row: Tensor | None) -> float:
+        """Return the loss at w* of a batch, its examples ``(batch,)``; of all data for None."""
+        return self._objective.values(self.centre, self._one(row)[0]).double().mean().item()
+
     def full_gradient(self) -> Tensor:
         """Return ∇L(w*) over all data, shape ``(1, D)``, a manageable part of them at a time."""
         start = torch.zeros((1, self.layout.total), dtype=self.layout.dtype, device=self.device)

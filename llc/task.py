@@ -25,10 +25,12 @@ class Task:
 
     Args:
         model: any ``nn.Module``; its current weights are the centre w*. Never modified.
-        data: a pair of tensors (inputs, targets), a map-style ``Dataset`` or a ``DataLoader``;
-            for ``batch_loss`` any nest of tensors whose first dimension counts examples.
+        data: a pair of tensors (inputs, targets), a list of examples, a map-style ``Dataset`` or a
+            ``DataLoader``, of which n counts the examples of one epoch; for ``batch_loss`` any nest
+            of tensors whose first dimension counts examples.
         loss: ``"cross_entropy"``, ``"mse"`` or a function of (outputs, targets) that returns
-            one value per example, shape ``(batch,)``, or their mean.
+            one value per example, shape ``(batch,)``, or their mean. Cross-entropy takes logits
+            with the classes in dimension 1, or last where only that fits the targets.
         batch_loss: a function of (model, batch) with the same two kinds of result.
         potential: a function of the model that returns a scalar; no data, and an explicit
             ``n_beta`` when estimating (population losses).
@@ -93,6 +95,13 @@ class Task:
                     "(inputs, targets) of tensors: give such data, or instead of loss a "
                     "batch_loss(model, batch) that takes what the data give"
                 )
+            object.__setattr__(self, "data", self._with_ignored(self.data))
+
+    def _with_ignored(self, data: Any) -> Any:
+        """Write -100 where the loss ignores another value, as all that follows expects."""
+        inputs, targets = data
+        own = losses.ignored_as_here(self.loss, targets)
+        return data if own is targets else (inputs, own)
 
     def _checked(self, readings: Any) -> dict[str, Any] | None:
         """Refuse readings that are neither data for the loss nor functions."""
@@ -119,6 +128,7 @@ class Task:
                     f"reading {name!r} is a {type(what).__name__}, expected a pair of tensors "
                     "(inputs, targets) or a function of the model"
                 )
+            found[str(name)] = self._with_ignored(found[str(name)])
         return found
 
     @classmethod

@@ -119,11 +119,11 @@ TASKS = {
         lambda: estimate(data=(*DATA, DATA[1])),
         ["3 things", "pairs (inputs, targets)"],
     ),
-    "classes last, as language models give them": (
+    "classes last or in dimension 1": (
         lambda: estimate(
-            nn.Embedding(5, 4), torch.zeros(2, 7, 6).long().unbind(), loss="cross_entropy"
+            nn.Embedding(5, 5), torch.zeros(2, 7, 5).long().unbind(), loss="cross_entropy"
         ),
-        ["(7, 6, 4)", "(7, 6)", "dimension 1", "huggingface.task"],
+        ["(7, 5, 5)", "(7, 5)", "dimension 1 or last", "functional.cross_entropy", ".movedim"],
     ),
 }
 DATA_SETS = {
@@ -182,7 +182,7 @@ LOSSES = {
     ),
     "a class out of range": (
         lambda: estimate(data=(DATA[0], DATA[1] + 5)),
-        ["failed on a batch", "check that the data"],
+        ["5, 6", "2 classes, 0 to 1"],
     ),
     "a constant": (lambda: estimate(loss=lambda o, t: torch.zeros(len(o))), ["gradient"]),
     "cut off from the weights": (

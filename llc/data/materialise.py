@@ -1,37 +1,37 @@
 """Data in, tensors whose first dimension counts examples out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_structure
 from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-    SubsetRandomSampler,
     TensorDataset,
     default_collate,
 )
 
+from llc.data.loaders import Collate, of_loader
 from llc.data.reading import check, read
 from llc.errors import InputError
 
 __all__ = ["materialise", "number_of_examples", "take"]
+
+# A longer list is one of examples.
+MOST_PARTS = 16
 
 
 def materialise(data: Any) -> Any:
     """Turn data into tensors whose first dimension counts examples.
 
     Args:
-        data: a tensor, a pair (any tuple, list or dict) of tensors, a map-style ``Dataset``
-            (``Subset``, ``ConcatDataset``, or whatever has a length and gives examples by number),
-            or a ``DataLoader``, of which the data set and the ``collate_fn`` are used, and the
-            examples that a ``SubsetRandomSampler`` names; its order and batch size are not, since
+        data: a tensor, a pair (any tuple, list or dict) of tensors, a list of examples, a
+            map-style ``Dataset`` (``Subset``, ``ConcatDataset``, or whatever has a length and gives
+            examples by number), or a ``DataLoader``: the examples that each of its epochs yields,
+            put together by its ``collate_fn``. Its order and batch size are not used, since
             samplers draw their own batches.
 
     Returns:
@@ -39,13 +39,14 @@ def materialise(data: Any) -> Any:
 
     Raises:
         InputError: the data are empty, of unequal lengths, of another kind, too large for memory,
-            or change when read twice.
+            or change when read twice; or a loader does not yield the same examples in each epoch.
     """
-    collate: Callable[[list[Any]], Any] = default_collate
-    if isinstance(data, DataLoader):
-        collate, data = data.collate_fn, _of_loader(data)
-    if isinstance(data, TensorDataset):
-        data = tuple(data.tensors)
+    collate: Collate = default_collate
+    loaded = isinstance(data, DataLoader)
+    if loaded:
+        data, collate = of_loader(data)
+    if isinstance(data, TensorDataset) and collate is default_collate:
+        data, loaded = tuple(data.tensors), False
     if isinstance(data, IterableDataset) or (
         isinstance(data, Dataset) and not hasattr(data, "__len__")
     ):
@@ -53,7 +54,7 @@ def materialise(data: Any) -> Any:
             f"data is a {type(data).__name__}, which can only be read in order, but samplers "
             "draw examples at random: give a map-style Dataset or a pair of tensors instead"
         )
-    if _is_map_style(data):
+    if loaded or _is_map_style(data) or _holds_examples(data):
         return read(data, collate)
     check(data)
     return data
@@ -79,16 +80,25 @@ def _is_map_style(data: Any) -> bool:
     return alike and not isinstance(data, nests) and not hasattr(data, "iloc")
 
 
-def _of_loader(loader: DataLoader) -> Any:
-    """Return the data set of a loader, or the part of it that the loader draws from."""
-    dataset, sampler = loader.dataset, loader.sampler
-    if isinstance(dataset, IterableDataset):
-        return dataset
-    if isinstance(sampler, SubsetRandomSampler):
-        return Subset(dataset, [int(k) for k in sampler.indices])
-    if isinstance(sampler, RandomSampler | SequentialSampler):
-        return dataset
+def _holds_examples(data: Any) -> bool:
+    """Whether a list holds one example an item, rather than one part of every example.
+
+    Raises:
+        InputError: it may be either.
+    """
+    if not isinstance(data, list) or len(data) < 3:
+        return False
+    if len(data) <= MOST_PARTS and not all(isinstance(x, tuple | list | Mapping) for x in data):
+        return False
+    form = tree_structure(data[0])
+    if any(tree_structure(item) != form for item in data):
+        return False
+    leaves = tree_flatten(data)[0]
+    lengths = {len(x) if isinstance(x, Tensor) and x.ndim else None for x in leaves}
+    if None in lengths or len(lengths) > 1:
+        return True
     raise InputError(
-        f"the DataLoader draws examples by a {type(sampler).__name__}, but samplers draw their "
-        "own batches, all examples alike: give the data set, or a Subset of it, instead"
+        f"data is a list of {len(data):,} things alike, each of which may be an example, or a "
+        f"batch or a part of {lengths.pop():,}: write torch.utils.data.DataLoader(data) for "
+        "examples, join batches by torch.cat, or give a tuple of parts"
     )

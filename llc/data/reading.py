@@ -2,13 +2,14 @@
 
 import random
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.data import default_collate
 
 from llc.errors import InputError
 from llc.headroom import free_memory, in_words
@@ -20,12 +21,21 @@ CHUNK = 256
 REREAD = 64
 SHARE_OF_FREE = 0.8
 SECONDS_WITHOUT_BAR = 2.0
+MOST_NAMED = 3
+COMPANY = (
+    "the collate_fn of the DataLoader gives an example other values when its batch holds other "
+    "examples, beyond padding by one constant up to the longest: give the data set a transform for "
+    "each example alone, or pad all examples to one length"
+)
 
 Collate = Callable[[list[Any]], Any]
 
 
 def read(dataset: Any, collate: Collate) -> Any:
     """Read every example of a map-style data set, and some, or all, a second time.
+
+    Where a collate pads each batch to its longest example, all examples are put together at once,
+    padded to the longest of all. Each has to be the same as in a smaller batch, padding left out.
 
     Some, spread over the whole, unless reading has moved a random generator of the process, which
     is where augmentation gets its numbers: then all. The generators are left as they were.
@@ -39,7 +49,7 @@ def read(dataset: Any, collate: Collate) -> Any:
 
     Raises:
         InputError: nothing to read, an example that cannot be read, examples that do not stack,
-            do not fit into memory, or differ when read twice.
+            do not fit into memory, or differ when read twice or put together with others.
     """
     size = len(dataset)
     if size == 0:
@@ -73,10 +83,11 @@ def check(data: Any) -> None:
             "data holds a tensor without dimensions, expected one example a row: give tensors "
             "of shape (examples, ...)"
         )
-    lengths = [len(leaf) for leaf in leaves]
-    if len(set(lengths)) > 1:
+    lengths = list(dict.fromkeys(len(leaf) for leaf in leaves))
+    if len(lengths) > 1:
+        some = [*map(str, lengths[:MOST_NAMED]), *["others"][: len(lengths) - MOST_NAMED]]
         raise InputError(
-            f"data holds tensors of {' and '.join(map(str, lengths))} examples, expected equal "
+            f"data holds tensors of {' and '.join(some)} examples, expected equal "
             "numbers: inputs and targets must have the same first dimension"
         )
     if lengths[0] == 0:
@@ -97,9 +108,46 @@ def _filled(first: Any, dataset: Any, collate: Collate) -> Any:
     for start in starts:
         index = range(start, min(start + CHUNK, size))
         part = _stacked(dataset, collate, index) if start else first
-        for into, leaf in _matched(whole, part):
+        pairs = _matched(whole, part)
+        if any(into.shape[1:] != leaf.shape[1:] for into, leaf in pairs):
+            if collate is default_collate:
+                _refuse_shapes(pairs)
+            return _padded(dataset, collate)
+        for into, leaf in pairs:
             into[start : index.stop] = leaf
     return whole
+
+
+def _padded(dataset: Any, collate: Collate) -> Any:
+    """Put all examples together at once, and hold each against the same in a smaller batch."""
+    size = len(dataset)
+    starts = range(0, size, CHUNK)
+    chunks = [range(start, min(start + CHUNK, size)) for start in starts]
+    parts = [_stacked(dataset, collate, index) for index in chunks]
+    widest = tree_map(lambda *leaves: max(leaves, key=lambda leaf: leaf[0].numel()), *parts)
+    _check_room(widest, size)
+    whole = _stacked(dataset, collate, range(size))
+    for index, part in zip(chunks, parts, strict=True):
+        if not _same(whole, part, index):
+            raise InputError(COMPANY)
+    return whole
+
+
+def _agree(whole: Tensor, part: Tensor) -> bool:
+    """Whether rows of the whole are those of a smaller batch, but for one constant around them."""
+    # nan equals nothing, and is not to be taken for a change.
+    whole, part = whole.nan_to_num(), part.nan_to_num()
+    if whole.shape == part.shape:
+        return torch.equal(whole, part)
+    sides = list(zip(whole.shape[1:], part.shape[1:], strict=True))
+    for corner in ([slice(k) for _, k in sides], [slice(n - k, n) for n, k in sides]):
+        place = (slice(None), *corner)
+        if torch.equal(whole[place], part):
+            around = torch.ones_like(whole, dtype=torch.bool)
+            around[place] = False
+            if len(whole[around].unique()) == 1:
+                return True
+    return False
 
 
 def _matched(whole: Any, part: Any) -> list[tuple[Tensor, Tensor]]:
@@ -110,29 +158,41 @@ def _matched(whole: Any, part: Any) -> list[tuple[Tensor, Tensor]]:
             "the examples of data are of different kinds, expected the same nest of tensors for "
             "each: let every example be a pair (input, target)"
         )
-    for one, two in zip(into, leaves, strict=True):
-        if one.shape[1:] != two.shape[1:] or one.dtype != two.dtype:
-            kinds = [f"{tuple(leaf.shape[1:])} of {leaf.dtype}" for leaf in (one, two)]
-            raise InputError(
-                f"the examples of data do not stack into tensors of one shape ({kinds[0]} and "
-                f"{kinds[1]}): pad or resize them to one, or give tensors"
-            )
-    return list(zip(into, leaves, strict=True))
+    pairs = list(zip(into, leaves, strict=True))
+    if any(one.ndim != two.ndim or one.dtype != two.dtype for one, two in pairs):
+        _refuse_shapes(pairs)
+    return pairs
+
+
+def _refuse_shapes(pairs: list[tuple[Tensor, Tensor]]) -> NoReturn:
+    one, two = next((a, b) for a, b in pairs if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype)
+    kinds = [f"{tuple(leaf.shape[1:])} of {leaf.dtype}" for leaf in (one, two)]
+    raise InputError(
+        f"the examples of data do not stack into tensors of one shape ({kinds[0]} and "
+        f"{kinds[1]}): pad or resize them to one, or give tensors"
+    )
 
 
 def _read_again(whole: Any, dataset: Any, collate: Collate, index: Sequence[int]) -> None:
     for start in range(0, len(index), CHUNK):
         places = index[start : start + CHUNK]
-        again = _stacked(dataset, collate, places)
-        there = torch.tensor(list(places))
-        for first, second in _matched(whole, again):
-            # Written so that nan, which equals nothing, is not taken for a change.
-            if not torch.equal(first[there].nan_to_num(), second.nan_to_num()):
-                raise InputError(
-                    "data gives other values when the same examples are read twice, as shuffling "
-                    "or random augmentation does: give the data set without augmentation, with "
-                    "the transform used for evaluation"
-                )
+        if _same(whole, _stacked(dataset, collate, places), places):
+            continue
+        everyone = range(min(CHUNK, len(dataset)))
+        if collate is not default_collate and _same(
+            _stacked(dataset, collate, everyone), _stacked(dataset, collate, everyone), everyone
+        ):
+            raise InputError(COMPANY)
+        raise InputError(
+            "data gives other values when the same examples are read twice, as shuffling "
+            "or random augmentation does: give the data set without augmentation, with "
+            "the transform used for evaluation"
+        )
+
+
+def _same(whole: Any, part: Any, places: Sequence[int]) -> bool:
+    there = torch.tensor(list(places))
+    return all(_agree(first[there], second) for first, second in _matched(whole, part))
 
 
 def _stacked(dataset: Any, collate: Collate, index: Sequence[int]) -> Any:
@@ -145,13 +205,30 @@ def _stacked(dataset: Any, collate: Collate, index: Sequence[int]) -> Any:
         )
     try:
         found = collate(items)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's collate raises
+        if collate is not default_collate:
+            raise InputError(
+                f"the collate_fn of the DataLoader failed on {len(items)} examples, "
+                f"{type(error).__name__}: {_line(error)}; expected it to return tensors with one "
+                "row per example"
+            ) from error
         raise InputError(
             f"the examples of data do not stack into tensors of one shape "
             f"({_line(error)}): pad or resize them to one, or give tensors"
         ) from error
     found = tuple(found) if isinstance(found, list) else found
+    if isinstance(found, Mapping) and not isinstance(found, dict):
+        found = dict(found)  # as tokenizers give
     check(found)
+    rows = len(_leaves(found)[0])
+    if rows != len(items):
+        raise InputError(
+            f"the collate_fn of the DataLoader made {rows} rows of {len(items)} examples, expected "
+            "one row per example in the first dimension: use batch_first=True, or give a data set "
+            "whose items are the rows"
+        )
     return found
 
 

@@ -7,6 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from llc.data import take
 from llc.errors import InputError
 from llc.estimation.products import model_outputs, pull
+from llc.losses import class_dimension
 from llc.objective import Objective
 from llc.params import NoiseStreams
 
@@ -38,13 +39,14 @@ def outputs_sketch(objective: Objective, seed: int = 0) -> Tensor:
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         for begin in range(0, size, EXAMPLES):
             part = slice(begin, min(begin + EXAMPLES, size))
-            leaf, outputs = model_outputs(objective, take(objective.data, part)[0])
+            inputs, targets = take(objective.data, part)
+            leaf, outputs = model_outputs(objective, inputs)
             noise = NoiseStreams(seed, f"sketch {begin}", 1, outputs.device)
             for first in range(0, rows, SIDE):
                 count = min(SIDE, rows - first)
                 dual = noise.normal(count * outputs.numel(), outputs.dtype)
                 dual = dual.reshape(count, *outputs.shape)
-                if loss.name == "cross_entropy":
-                    dual = dual - dual.mean(2, keepdim=True)
+                if loss.arrange is not None and loss.name == "cross_entropy":
+                    dual = dual - dual.mean(1 + class_dimension(outputs, targets), keepdim=True)
                 sketch[first : first + count] += pull(outputs, leaf, dual).cpu()
     return sketch / rows**0.5

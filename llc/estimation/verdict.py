@@ -17,6 +17,8 @@ LEAST_VIRIAL, MOST_VIRIAL = 0.95, 1.05
 # Nearer to 1 what is missing is noise.
 MOST_SATURATION = 0.97
 
+NAN_ADVICE = "keep the arguments of logarithms, roots and divisions in the loss away from 0"
+
 Status = Literal["ok", "warn", "fail"]
 
 
@@ -24,12 +26,12 @@ class Reason(enum.Enum):
     """Why an estimate is not simply ok: what was seen, the likely cause, what to change."""
 
     ALL_DIVERGED = (
-        "all {chains} chains left for infinity (step size {step_size:.3g}): the step is too large "
-        "or the loss is unbounded below near w*; {step_advice}, or raise gamma"
+        "all {chains} chains {left} (step size {step_size:.3g}): {all_because}; {left_advice}, or "
+        "raise gamma"
     )
     SOME_DIVERGED = (
-        "{diverged_count} of {chains} chains left for infinity and were excluded (chain "
-        "{diverged}): the step is at the edge of stability; {step_advice}, or raise gamma"
+        "{diverged_count} of {chains} chains {left} and were excluded (chain {diverged}): "
+        "{some_because}; {left_advice}, or raise gamma"
     )
     NOT_IN_EQUILIBRIUM = (
         "the virial is {virial:.3f} and should be 1 (chains: {chain_virials}): {off_because}{where}"
@@ -136,6 +138,7 @@ class Verdict:
 
 def judge(facts: Mapping[str, Any]) -> Verdict:
     """Weigh the facts of an estimate (its fields by name) into a verdict."""
+    facts = {**facts, **_how_they_left(facts)}
     if facts["diverged_count"] == facts["chains"]:
         sentence = Reason.ALL_DIVERGED.value.format(**facts)
         return Verdict("fail", (Reason.ALL_DIVERGED,), (sentence,), ())
@@ -188,6 +191,27 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     return found
 
 
+def _how_they_left(f: Mapping[str, Any]) -> dict[str, str]:
+    """To infinity, by too large a step; or to places where loss or gradient is nan."""
+    met_nan = f.get("met_nan", 0)
+    if not met_nan:
+        return {
+            "left": "left for infinity",
+            "all_because": "the step is too large or the loss is unbounded below near w*",
+            "some_because": "the step is at the edge of stability",
+            "left_advice": f["step_advice"],
+        }
+    others = met_nan < f["diverged_count"]
+    because = "the loss over all data is finite at w*, but not a number at some weights near it"
+    because += " or in some batches" * f.get("in_batches", False)
+    return {
+        "left": "met a loss or gradient that is NaN" + ", or left for infinity," * others,
+        "all_because": because,
+        "some_because": because,
+        "left_advice": NAN_ADVICE,
+    }
+
+
 def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
     """What a virial off 1 means: chains on their way from w* are below it, hot ones above."""
     because = "the chains have not arrived in all directions"
@@ -196,6 +220,10 @@ def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
         because = "the chains are hotter than what they should sample, by too large a step or by "
         because += "minibatch noise, or are still settling"
         advice = f"{f['step_advice']}, take a larger batch_size, or give more draws"
+    if restarts := f.get("nan_restarts", 0):
+        because = "the chains met a loss or gradient that is NaN near w*, and were started again "
+        because += f"{restarts} times with smaller steps"
+        advice = f"{NAN_ADVICE}, or raise gamma"
     return {"virial_off": abs(f["virial"] - 1), "off_because": because, "off_advice": advice}
 
 
@@ -215,14 +243,15 @@ def _above_chance(f: Mapping[str, Any]) -> bool:
     """A checkpoint that is itself near chance is not accused of having left the model.
 
     Whether a rise is small is told by what there is to be learnt: a model whose outputs do not
-    depend on the inputs yet has a chance of zero under its behavioural loss.
+    depend on the inputs yet has a chance of zero under its behavioural loss. Where targets are all
+    one constant there is nothing, and any rise is above that of a guess.
     """
     chance = f["chance"]
     if chance is None:
         return False
     learnable = chance if f["task_chance"] is None else max(chance, f["task_chance"])
     rise = f["sampled_loss"] - f["baseline"]
-    return f["sampled_loss"] > chance and rise > 0.1 * learnable
+    return learnable > 0 and f["sampled_loss"] > chance and rise > 0.1 * learnable
 
 
 def _evidence(f: Mapping[str, Any]) -> str:

@@ -23,7 +23,12 @@ class LanguageModel(nn.Module):
         module: anything that maps ids ``(batch, positions)`` to logits ``(batch, positions,
             vocabulary)``, or to an object or tuple that holds them, as models of transformers and
             TransformerLens do. Its weights keep their names, for checkpoints' sake.
+
+    Attributes:
+        classes_in_dimension_1: says so to the loss where positions are as many as the vocabulary.
     """
+
+    classes_in_dimension_1 = True
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ class Fitted:
     def __init__(self, task: Task, loss_below: float | None) -> None:
         assert task.loss is not None
         self.inputs, own = pairs_of(task)
-        self.loss = losses.resolve(task.loss)
+        self.loss = losses.resolve(task.loss, task.model)
         self.classes = are_classes(task)
         self.below = math.inf if loss_below is None else loss_below
         if self.classes or loss_below is not None:
@@ -58,6 +58,8 @@ class Fitted:
         """Share fitted; where targets are no classes, 1 or 0."""
         if not self.classes:
             return float(self._mean(outputs, targets) < self.below)
+        assert self.loss.arrange is not None
+        outputs = self.loss.arrange(outputs, targets)
         ignored = targets == losses.IGNORED
         right = ((outputs.argmax(1) == targets) | ignored).reshape(len(targets), -1).all(1)
         return right.double().mean().item()

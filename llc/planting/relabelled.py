@@ -105,10 +105,11 @@ def _order(targets: Tensor, seed: int) -> Tensor:
 
 def _classes(task: Task) -> int:
     """Classes that the model tells apart."""
-    inputs, _ = pairs_of(task)
+    inputs, targets = pairs_of(task)
     with undisturbed(), torch.no_grad():
         model = private_copy(task.model).eval()
-        count = model(inputs[:PROBE].to(next(model.parameters()).device)).shape[1]
+        outputs = model(inputs[:PROBE].to(next(model.parameters()).device))
+        count = outputs.shape[losses.class_dimension(outputs, targets[:PROBE])]
     if count < 2:
         raise InputError(f"the model has {count} class, expected at least 2 to relabel with")
     return count

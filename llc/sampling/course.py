@@ -73,7 +73,12 @@ class Course:
         self.batch_size = batch_size
         self.words, self.reached = "", None
         self._spent, self._escapes, self._curvature = 0, 0, 0.0
-        self._begun = False
+        self._begun, self._nan_restarts = False, 0
+
+    @property
+    def nan_restarts(self) -> int:
+        """How often chains met nan, and all were started again with smaller steps."""
+        return self._nan_restarts + self.warm.nan_restarts
 
     @property
     def evaluations(self) -> int:
@@ -108,6 +113,7 @@ class Course:
                 break
             # Places far steeper than those of the warm-up exist: once more, prepared for them.
             self._escapes += 1
+            self._nan_restarts += self.line.met_nan + self.warm.nan_restarts
             self._curvature = self.line.escaped
             self._spent, self._begun = spent, False
 

@@ -8,6 +8,7 @@ from llc.diagnostics import diverged, ess, mcse_when_stopped, rhat
 from llc.posterior import Posterior
 from llc.sampling.balance import Balance
 from llc.sampling.chains import Draws, Report, Streams, advance
+from llc.sampling.nonfinite import check_batches, met_nan
 from llc.sampling.warmup import VIRIAL_TOLERANCE, WarmUp
 from llc.settings import Settings
 
@@ -53,6 +54,7 @@ class Line:
         trimmed: whether draws were moved to burn-in since, at the precision asked for, the virial
             was still off; at a finer one more draws would have been taken instead.
         given_up: whether it ended since the precision would have taken far too many draws.
+        met_nan: whether a chain met nan where it should be.
     """
 
     def __init__(self, posterior: Posterior, warm: WarmUp, streams: Streams, chains: int) -> None:
@@ -65,7 +67,7 @@ class Line:
         self.escaped: float | None = None
         self.balance = Balance(posterior)
         self._first = self.check = max(FIRST_CHECK, warm.steps // 2)
-        self.trimmed = self.given_up = False
+        self.trimmed = self.given_up = self.met_nan = False
         self._build()
 
     def _build(self) -> None:
@@ -89,9 +91,14 @@ class Line:
 
     def take(self, steps: int, over: Callable[[], bool] | None = None) -> None:
         """Draw, then look at divergence and curvature."""
+        before = [*self.warm.draws, *self.discarded, *self.parts][-1:]
         self.warm.state, part = advance(self.kernel, self.warm.state, self.streams, steps, over)
         self.parts.append(part)
         self.evaluations += part.length * self.chains * self.kernel.gradients * self.posterior.cost
+        lately = Draws.join([*before, part])
+        if met_nan(lately, self.posterior.dimension, at_first=False).any():
+            check_batches(self.posterior, self.streams, self.evaluations)
+            self.met_nan = True
         probe = self.warm.curvature
         if probe is None:
             return

@@ -11,6 +11,7 @@ from llc.posterior import Posterior
 from llc.sampling.audit import Audit, audit_of
 from llc.sampling.chains import Draws, Report
 from llc.sampling.course import Course
+from llc.sampling.nonfinite import met_nan
 from llc.sampling.production import Production
 from llc.sampling.walk import Start
 from llc.sampling.warmup import WarmUp
@@ -46,6 +47,9 @@ class Samples:
             last restart.
         execution: how it was computed, in words.
         end: where all chains of the run ended, for another to go on from.
+        met_nan: how many of the diverged chains met nan where they should be, instead of running
+            away first.
+        nan_restarts: how often chains met nan before, and all were started again.
     """
 
     draws: Draws
@@ -67,6 +71,8 @@ class Samples:
     burn_in_rise: Array
     execution: str
     end: Start
+    met_nan: int = 0
+    nan_restarts: int = 0
 
 
 def sample(
@@ -124,7 +130,8 @@ def samples_of(course: Course, *, more: bool = False) -> list[Samples]:
     for i in range(copies):
         chains = slice(i * each, (i + 1) * each)
         part = _samples(posterior, warm, made, audit, chains, course.batch_size, how, end)
-        parts.append(replace(part, evaluations=spent // copies))
+        restarts = course.nan_restarts
+        parts.append(replace(part, evaluations=spent // copies, nan_restarts=restarts))
     return parts
 
 
@@ -158,6 +165,10 @@ def _samples(
         discretisation = tuning.step_size / 8 * max(push, 0.0) if scheme.euler else 0.0
     if scheme.exact and not gone.all():
         acceptance = float(draws.acceptance[~gone].mean())
+    nan = 0
+    if gone.any():
+        path = Draws.join([*warm.draws, *made.discarded, made.draws]).chains(chains)
+        nan = int((met_nan(path, posterior.dimension) & gone).sum())
     return Samples(
         draws,
         gone,
@@ -178,6 +189,7 @@ def _samples(
         _before(warm, made)[chains],
         execution,
         end,
+        nan,
     )
 
 

@@ -10,6 +10,7 @@ from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Stepper, Streams
 from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.kernel import StepInfo, Tuning
+from llc.sampling.nonfinite import check_evaluation
 from llc.sampling.schemes import LEAST_FRICTION, MOST_FRICTION, WARM_FRICTION
 
 __all__ = ["Start", "Walk"]
@@ -80,7 +81,9 @@ class Walk:
         first = step_size or 0.0
         if self.probe is not None and start is None:
             for _ in range(FIRST_PROBES):
-                self.probe.iterate(self.state.displacement, streams.batch(), self._scale())
+                batch = streams.batch()
+                here = self.probe.iterate(self.state.displacement, batch, self._scale())
+                check_evaluation(posterior.surface, here, batch)
             self.evaluations += 2 * FIRST_PROBES * chains * posterior.cost
             first = RAMP_FROM * self._aim()
         elif self.probe is not None and start is not None:

@@ -16,6 +16,7 @@ from llc.posterior import Posterior
 from llc.sampling.chains import Draws, Recorder, Report, Stepper, Streams, advance
 from llc.sampling.curvature import CurvatureProbe
 from llc.sampling.kernel import Tuning
+from llc.sampling.nonfinite import check_batches, met_nan
 from llc.sampling.schemes import Scheme
 from llc.sampling.walk import Start, Walk
 
@@ -47,6 +48,7 @@ class WarmUp:
         growing: whether a larger batch should be tried: minibatch noise slows the chains more than
             fourfold.
         cut: whether budget or time ended it before the virial, or the cooling after it.
+        nan_restarts: how often chains met nan, and all were started again with smaller steps.
     """
 
     state: Any
@@ -58,6 +60,7 @@ class WarmUp:
     curvature: CurvatureProbe | None
     growing: bool
     cut: bool
+    nan_restarts: int = 0
 
 
 def warm_up(
@@ -98,7 +101,7 @@ def warm_up(
     strained = arrived = False
     blocks: list[Draws] = []
     kept: Draws | None = None
-    taken, total, next_check, elapsed, rescues = 0, 0, 0, 0.0, 0
+    taken, total, next_check, elapsed, rescues, nan_restarts = 0, 0, 0, 0.0, 0, 0
     while taken < limit and total < max(limit, most):
         late = posterior.surface.execution.late(0.5)
         if steps is None and total and (walk.evaluations >= budget or late):
@@ -115,9 +118,11 @@ def warm_up(
         blocks.append(recorder.draws())
         walk.heed(float(blocks[-1].acceptance.mean()))
         report("burn-in", taken, steps)
+        nan = _met_nan(walk, blocks[-1], first=rescues == 0)
         gone = diverged(blocks[-1].rise, blocks[-1].spread, posterior.dimension)
         if gone.any() and walk.probe is not None and rescues < RESCUES:
             rescues += 1
+            nan_restarts += nan
             walk.retreat()
             blocks, taken, next_check, elapsed = [], 0, 0, 0.0
             continue
@@ -148,7 +153,16 @@ def warm_up(
         walk.probe,
         strained or (growing and walk.strain() > MOST_STRAIN),
         steps is None and not (arrived and total < most),
+        nan_restarts,
     )
+
+
+def _met_nan(walk: Walk, block: Draws, *, first: bool) -> bool:
+    """Whether chains met nan; the first time whether w* itself has it is looked at too."""
+    nan = bool(met_nan(block, walk.posterior.dimension).any())
+    if nan and first:
+        check_batches(walk.posterior, walk.streams, walk.evaluations)
+    return nan
 
 
 def _cool(walk: Walk, kept: Draws | None, most: int) -> list[Draws]:

@@ -10,9 +10,10 @@ from torch.utils._pytree import tree_map
 from llc import losses
 from llc.data import number_of_examples, repeated, take
 from llc.errors import InputError
+from llc.meaning import check_outputs
 from llc.objective import one_attention_path
 from llc.sampling.kernel import StepInfo
-from llc.sharded.shards import Shards
+from llc.sharded.shards import Noise, Shards
 from llc.soundness import PROBE
 from llc.surface import Evaluation
 from llc.task import Task
@@ -50,10 +51,11 @@ class ShardedLoss:
         self._task, self._at_once = task, at_once
         self._data = tree_map(lambda leaf: leaf.detach().to(shards.device), task.data)
         self.size = number_of_examples(self._data)
-        self._loss = None if task.loss is None else losses.resolve(task.loss)
+        self._loss = None if task.loss is None else losses.resolve(task.loss, task.model)
         self.alike = (repeated(self._data), "examples are one and the same")
         if self._loss is not None:
             self._loss = losses.over_kept(self._loss, self._data[1])
+            self._check_meaning(self._loss)
         self.task_chance = self._chance()
         if behavioural:
             self._use_own_outputs()
@@ -200,6 +202,23 @@ class ShardedLoss:
         found = self.shards.model(inputs)
         self.shards.reshard()
         return found
+
+    @torch.no_grad()
+    def _check_meaning(self, loss: losses.Loss) -> None:
+        """Refuse outputs and targets that are not what the loss's name says."""
+        if loss.arrange is not None:
+            inputs, targets = self._data
+            check_outputs(loss, self._outputs(inputs[:PROBE]), targets, self._elsewhere(inputs))
+
+    def _elsewhere(self, inputs: Any) -> Iterator[Tensor]:
+        """Yield outputs of more examples, and those of the first at other weights."""
+        yield self._outputs(inputs[: PROBE * PROBE])
+        noise = Noise(self.shards, 0, "outputs", 0)
+        for _ in range(2):
+            self.shards.put(noise.normal()[0])
+            found = self._outputs(inputs[:PROBE])
+            self.shards.put(torch.zeros_like(self.shards.centre))
+            yield found
 
     def _chance(self) -> float | None:
         if self._loss is None or self._loss.chance is None:

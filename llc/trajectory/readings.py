@@ -97,20 +97,22 @@ def _on_data(
 ) -> dict[str, float]:
     """Mean loss and, for classes, share of right answers, a part of the data at a time."""
     try:
-        function = losses.resolve(loss).function
-        classes = losses.resolve(loss).name == "cross_entropy"
+        known = losses.resolve(loss, model)
+        classes = known.arrange is not None and known.name == "cross_entropy"
         device = next(model.parameters()).device
         total, right, kept, size = 0.0, 0, 0, number_of_examples(data)
         for start in range(0, size, CHUNK):
             inputs, targets = (part.to(device) for part in take(data, slice(start, start + CHUNK)))
             outputs = model(inputs)
             if classes and not targets.is_floating_point():
+                assert known.arrange is not None
+                outputs, targets = known.arrange(outputs, targets), targets.long()
                 there = targets != losses.IGNORED
                 total += F.cross_entropy(outputs, targets, reduction="sum").item()
                 right += int(((outputs.argmax(1) == targets) & there).sum())
                 kept += int(there.sum())
             else:
-                values: Tensor = function(outputs, targets)
+                values: Tensor = known.function(outputs, targets)
                 total += values.double().mean().item() * len(targets)
                 kept += len(targets)
                 classes = False

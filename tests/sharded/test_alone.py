@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import linear, real_valued, refusal
+from tiny import labelled, linear, real_valued, refusal
 from torch import distributed as dist
 from torch import nn
 
@@ -119,6 +119,42 @@ def test_no_other_loss_than_by_example_and_no_half_shards():
     )
     noisy = {"batch_loss": lambda m, batch: nn.functional.dropout(m(batch[0])).square().mean(1)}
     assert "two passes" in refusal(lambda: llc.sharded.estimate(model, pair, **noisy, **GIVEN))
+
+
+@pytest.mark.usefixtures("alone")
+def test_outputs_are_held_against_what_the_loss_takes():
+    inputs, labels = labelled()
+    given = {**GIVEN, "loss": "cross_entropy"}
+    soft = nn.Sequential(linear(), nn.Softmax(1))
+    message = refusal(lambda: llc.sharded.estimate(soft, (inputs, labels), **given))
+    assert "probabilities already" in message
+    message = refusal(lambda: llc.sharded.estimate(linear(), (inputs, labels - 1), **given))
+    assert "ignore_index=-1" in message
+    # Logits that are one-hot at w* alone, and those of a language model.
+    eye = nn.Linear(2, 2, bias=False)
+    eye.weight.data = torch.eye(2)
+    one_hot = nn.functional.one_hot(labels).float()
+    assert llc.sharded.estimate(eye, (one_hot, labels), **given).dimension == 4
+    ids = torch.arange(60).reshape(20, 3) % 5
+    found, twin = (
+        llc.sharded.estimate(model, (ids, ids), **given)
+        for model in (nn.Sequential(words()), nn.Sequential(words(), Moved()))
+    )
+    assert found.llc == pytest.approx(twin.llc, rel=1e-4)
+
+
+def words():
+    found = nn.Embedding(5, 5)
+    with torch.no_grad():
+        found.weight.copy_(torch.randn(5, 5, generator=torch.Generator().manual_seed(0)))
+    return found
+
+
+class Moved(nn.Module):
+    """Puts the classes in dimension 1."""
+
+    def forward(self, outputs):
+        return outputs.movedim(-1, 1).contiguous()
 
 
 def test_without_a_process_group():
