@@ -6,7 +6,7 @@ are tabulated once, so that pairing is free; otherwise the batch is evaluated at
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -257,6 +257,25 @@ class LossSurface:
         rows = [None] * len(displacement) if index is None else list(index)
         pairs = zip(displacement, rows, strict=True)
         return torch.stack([self._rise_of_one(delta, row) for delta, row in pairs])
+
+    @property
+    def rounds(self) -> bool:
+        """Whether half precision takes part in the loss."""
+        return self._objective.rounds
+
+    def precise_rise(self) -> Callable[[Tensor, Tensor | None], float]:
+        """Return L_B(w) − L_B(w*) without half precision, of one chain's place and batch."""
+        value = self._objective.twin()
+
+        def rise(delta: Tensor, row: Tensor | None) -> float:
+            total = 0.0
+            for part in self._parts(row):
+                batch, _, count = self._part_of(part)
+                change = value(self.centre + delta, batch) - value(self.centre, batch)
+                total += count * float(change)
+            return total / self._count(row)
+
+        return rise
 
     def _rise_of_one(self, delta: Tensor, row: Tensor | None) -> Tensor:
         rows = self._parts(row)

@@ -13,6 +13,7 @@ __all__ = ["Reason", "Status", "Verdict", "judge"]
 # Σs(1−s)/Σs ≤ 1, so that B falls by no more than p: below a tenth the verdict need not care.
 MOST_ALIKE = 0.1
 LEAST_VIRIAL, MOST_VIRIAL = 0.95, 1.05
+MOST_ROUNDING = 0.05
 # Nearer to 1 what is missing is noise.
 MOST_SATURATION = 0.97
 
@@ -86,6 +87,11 @@ class Reason(enum.Enum):
         "of it up, and how much it takes is not known: use a larger batch_size, or "
         "sampler='kinetic', whose heat is"
     )
+    ROUNDED = (
+        "rounding to half precision inside the model changes the LLC by about {rounding:.2g}, "
+        "{rounding_share:.0%} of it: evaluate in float32, without autocast and without casts to "
+        "bfloat16 or float16 in the model's forward pass"
+    )
     PADDED = (
         "{alike:.0%} of the {alike_what}: if that is padding it dilutes n_beta on the rest and "
         "counts in the LLC; leave it out, or mask it in the loss and average over what is left"
@@ -141,6 +147,7 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
         **facts,
         **_equilibrium(facts),
         **_way_out_of_the_prior(facts),
+        "rounding_share": abs(facts["rounding"]) / max(abs(facts["llc"]), 1e-300),
         "evidence": _evidence(facts),
         "centre_advice": _centre_advice(facts.get("behavioural", False)),
     }
@@ -181,6 +188,7 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     )
     add(Reason.HEATED, f["heat"] > 0.05, f["heat"] > 0.2)
     add(Reason.HEAT_UNKNOWN, f["heat"] != f["heat"] and f["heat_bound"] > 0.05)
+    add(Reason.ROUNDED, f["rounding_share"] > MOST_ROUNDING, f["rounding_share"] > 0.2)
     add(Reason.PADDED, f["alike"] > MOST_ALIKE)
     add(Reason.BELOW_NOISE, abs(llc) <= 2 * error)
     return found
