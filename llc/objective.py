@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from llc.errors import InputError
 from llc.footprint import kept_bytes
 from llc.params import Layout, PartialLayout
 from llc.parts import restrict
-from llc.precision import Twin, raise_data, raise_module, uses_low
+from llc.precision import Twin, casts, raised
 from llc.private import private_copy
 from llc.reweighted import Reweighted
 from llc.soundness import (
@@ -78,6 +77,7 @@ class Objective:
         data: the task's, on the device; None for a potential.
         size: n, number of examples; None for a potential.
         chunk: examples that a pass over all data takes at a time.
+        rounds: whether half precision takes part in the loss.
         chance: loss of a guess blind to the inputs, or None where unknown.
         task_chance: the same of the task's own targets, which a behavioural loss replaces.
         baseline: the loss at w*.
@@ -119,7 +119,9 @@ class Objective:
         if self._loss is not None and self.data is not None:
             self._loss = losses.over_kept(self._loss, self.data[1])
         self.module = _WholeLoss(model, task, self._loss)
-        self._raise()
+        few = None if self.size is None else slice(0, min(self.size, PROBE))
+        self.data = raised(self.module, self.data, few)
+        self._loss = self.module.loss
         self._at = Reweighted(self.module)
         named = self.module.named_parameters()
         params = {k: p.detach() for k, p in named if p.requires_grad}
@@ -139,7 +141,9 @@ class Objective:
         if self.size is not None:
             self.chunk = self._manageable(self.size)
         check_repeatable(self, PROBE if self.is_large else CHUNK)
-        self.rounds = self.is_half or self._casts()
+        self.rounds = self.is_half or casts(
+            lambda batch: self.values(self.centre, batch), self.data, few
+        )
         self.task_chance = self._chance()
         if behavioural:
             self._use_own_outputs()
@@ -186,46 +190,10 @@ class Objective:
         with one_attention_path(), half, fast:
             yield
 
-    def _raise(self) -> None:
-        """Raise half precision to float32 where the model then runs; else leave it as it is."""
-        undo, data = raise_module(self.module), self.data
-        if undo is None:
-            return
-        self.data = raise_data(data)
-        loss = self._loss
-        if loss is not None and isinstance(loss.function, nn.Module):
-            own = private_copy(loss.function)  # class weights, say; the user's stay as they are
-            raise_module(own)
-            self._loss = self.module.loss = replace(loss, function=own)
-        try:
-            self._look(self.module)
-        except Exception:  # a cast in its forward pass, whatever that raises
-            undo()
-            self.data, self._loss, self.module.loss = data, loss, loss
-
-    def _casts(self) -> bool:
-        """Whether a model in single precision computes in less on its way."""
-        try:
-            return uses_low(lambda: self._look(lambda batch: self.values(self.centre, batch)))
-        except Exception:  # what cannot be watched, as compiled parts
-            return False
-
-    def _look(self, function: Callable[[Any], Any]) -> None:
-        """Call a function of a batch with a few examples."""
-        few = slice(0, min(self.size or 0, PROBE))
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            function(None if self.size is None else take(self.data, few))
-
     def twin(self) -> Callable[[Tensor, Any], Tensor]:
         """Return the mean loss as a function of weights and batch, without half precision."""
         found = Twin(self.module, self.layout)
-
-        def value(weights: Tensor, batch: Any) -> Tensor:
-            with one_attention_path():
-                return found(weights, self.completed(batch))
-
-        return value
+        return lambda weights, batch: found(weights, self.completed(batch))
 
     def _share_centre(self) -> None:
         """Let the private model's weights be w* itself, where they are of its kind."""

@@ -64,6 +64,7 @@ class LossSurface:
         task_chance: the same of the task's own targets, which a behavioural loss replaces.
         local_rise: rise of the loss up to which chains count as local, or None where unknown.
         alike: share of what the loss averages over that looks like padding, and what it is.
+        rounds: whether half precision takes part in the loss.
         vectorised: whether chains can be evaluated in one `torch.func.vmap` call; some models
             cannot be (see ``why_not_vectorised``), and take one chain after another.
         side_by_side: how many chains one call evaluates; 1 is the plain loop.
@@ -102,6 +103,7 @@ class LossSurface:
         self.task_chance = self._objective.task_chance
         self.local_rise = self._objective.local_rise
         self.alike = self._objective.alike
+        self.rounds = self._objective.rounds
         self.copies = 1
         mode = self.execution.compile
         self._many = Compiled(self._evaluate_many, mode)
@@ -258,13 +260,8 @@ class LossSurface:
         pairs = zip(displacement, rows, strict=True)
         return torch.stack([self._rise_of_one(delta, row) for delta, row in pairs])
 
-    @property
-    def rounds(self) -> bool:
-        """Whether half precision takes part in the loss."""
-        return self._objective.rounds
-
     def precise_rise(self) -> Callable[[Tensor, Tensor | None], float]:
-        """Return L_B(w) − L_B(w*) without half precision, of one chain's place and batch."""
+        """Return one chain's L_B(w) − L_B(w*) without half precision: of w − w* and a batch."""
         value = self._objective.twin()
 
         def rise(delta: Tensor, row: Tensor | None) -> float:

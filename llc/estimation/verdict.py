@@ -143,11 +143,12 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
     if facts["diverged_count"] == facts["chains"]:
         sentence = Reason.ALL_DIVERGED.value.format(**facts)
         return Verdict("fail", (Reason.ALL_DIVERGED,), (sentence,), ())
+    share = abs(facts.get("rounding", 0.0)) / max(abs(facts["llc"]), 1e-300)
+    facts = {**facts, "rounding_share": share}
     facts = {
         **facts,
         **_equilibrium(facts),
         **_way_out_of_the_prior(facts),
-        "rounding_share": abs(facts["rounding"]) / max(abs(facts["llc"]), 1e-300),
         "evidence": _evidence(facts),
         "centre_advice": _centre_advice(facts.get("behavioural", False)),
     }
@@ -202,6 +203,9 @@ def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
         because = "the chains are hotter than what they should sample, by too large a step or by "
         because += "minibatch noise, or are still settling"
         advice = f"{f['step_advice']}, take a larger batch_size, or give more draws"
+        if f["rounding_share"] > MOST_ROUNDING:
+            because = "the chains are hotter than what they should sample, by rounding"
+            advice = "evaluate in float32"
     return {"virial_off": abs(f["virial"] - 1), "off_because": because, "off_advice": advice}
 
 
@@ -235,10 +239,13 @@ def _evidence(f: Mapping[str, Any]) -> str:
     """Signs that w* is no minimum: a falling λ̂(nβ), a gradient, draws below the baseline.
 
     A fall is no sign in chains that are too hot or that left: these spread too far by themselves.
+    Nothing is where half precision rounds the loss: it bends the loss and its gradient alike.
     Nor is any in chains that have not arrived, where the targets are the checkpoint's own outputs.
     """
     signs: list[str] = []
     if f.get("behavioural", False) and f["virial"] < LEAST_VIRIAL:
+        return ""
+    if f["rounding_share"] > MOST_ROUNDING:
         return ""
     sane = not f["virial"] > MOST_VIRIAL and not f["diverged_count"]
     if sane and falls_with_n_beta(f["llc"], f["slope_n_beta"], f["slope_n_beta_se"], f["heat"]):
