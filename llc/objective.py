@@ -16,7 +16,7 @@ from llc.footprint import kept_bytes
 from llc.params import Layout, PartialLayout
 from llc.parts import restrict
 from llc.precision import Twin, casts, raised
-from llc.private import private_copy
+from llc.private import evaluated_copy
 from llc.reweighted import Reweighted
 from llc.soundness import (
     PROBE,
@@ -98,13 +98,8 @@ class Objective:
         only: Sequence[str] | None = None,
         quick: bool = False,
     ) -> None:
-        model = private_copy(task.model).eval()
+        model = evaluated_copy(task.model, device)
         trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
-        if not trainable:
-            raise InputError(
-                f"{type(model).__name__} has no parameter that needs a gradient: nothing to "
-                "sample; set requires_grad=True on the parameters whose LLC you want"
-            )
         check_kind(model, trainable)
         masks = {} if only is None else restrict(model, task.symmetries, only)
         self.device = usable(device or next(iter(trainable.values())).device)

@@ -28,8 +28,14 @@ class Reweighted:
             for name, parameter in owner.named_parameters(recurse=False, remove_duplicate=False):
                 named.setdefault(id(parameter), []).append(f"{prefix}.{name}" if prefix else name)
         self._tied = {names[0]: names for names in named.values()}
+        self._carried = {name: vars(parameter) for name, parameter in module.named_parameters()}
 
     def __call__(self, weights: Mapping[str, Tensor], *inputs: Any) -> Any:
         """Call at the weights given; those not given are the module's own."""
-        everywhere = {alias: value for name, value in weights.items() for alias in self._tied[name]}
-        return functional_call(self.module, everywhere, inputs, tie_weights=False)
+        return functional_call(self.module, self._everywhere(weights), inputs, tie_weights=False)
+
+    def _everywhere(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        for name, value in weights.items():
+            # What the parameter carries, as muP's shapes; and isinstance takes it for one.
+            vars(value).update(self._carried[name], _is_param=True)
+        return {alias: value for name, value in weights.items() for alias in self._tied[name]}

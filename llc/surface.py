@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llc.compiled import Compiled
 from llc.data import take
-from llc.direct import NO_GRADIENT, DirectGradient, Part
+from llc.direct import NO_GRADIENT, DirectGradient, Part, gradient_of
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.memory import in_parts, plan
@@ -340,7 +340,7 @@ class LossSurface:
             rise, noise = self._paired(leaf, self.centre, *self._one(row))
             if not rise.requires_grad:
                 raise InputError(NO_GRADIENT)
-            (gradient,) = torch.autograd.grad(rise, leaf)
+            gradient = gradient_of(rise, leaf)
         return rise.detach(), noise.detach(), gradient
 
     def _parts(self, row: Tensor | None) -> list[Tensor | None]:
@@ -379,7 +379,7 @@ class LossSurface:
             with torch.enable_grad():
                 leaf = delta.detach().requires_grad_()
                 rises = self._rises(leaf, self.centre, batch, reference)
-                total += torch.autograd.grad(rises.sum(), leaf)[0]
+                total += gradient_of(rises.sum(), leaf)
             found.append(rises.detach())
         rises = torch.cat(found)
         return rises.mean(), _noise_of(rises, row is None), total / len(rises)

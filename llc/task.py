@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from llc import data as data_
 from llc import losses
 from llc.errors import InputError
 from llc.formats import LOG, WRAPPERS
-from llc.private import private_copy
+from llc.private import is_quantised, private_copy
 from llc.symmetry import Symmetry
 
 __all__ = ["Task"]
@@ -153,11 +154,16 @@ class Task:
         Raises:
             InputError: keys or shapes do not fit the model.
         """
+        if is_quantised(self.model):
+            raise InputError(
+                f"{type(self.model).__name__} is quantised, and its whole-number weights cannot be "
+                "sampled: give the model, and checkpoints, from before quantisation"
+            )
         own = self.model.state_dict()
         weights = _renamed(weights, own)
         # Tied weights appear under several names; files of safetensors hold one of them.
-        held = {own[key].data_ptr() for key in own if key in weights}
-        missing = [key for key in own if key not in weights and own[key].data_ptr() not in held]
+        held = {_memory(own[key]) for key in own if key in weights}
+        missing = [key for key in own if key not in weights and _memory(own[key]) not in held]
         surplus = [key for key in weights if key not in own]
         shapes = [
             f"{key} is {tuple(weights[key].shape)} and should be {tuple(own[key].shape)}"
@@ -181,6 +187,11 @@ class Task:
         model = private_copy(self.model)
         model.load_state_dict(dict(weights), strict=False)
         return replace(self, model=model)
+
+
+def _memory(tensor: Tensor) -> int:
+    """What tells tied tensors from others; sparse tensors have no memory of their own."""
+    return tensor.data_ptr() if tensor.layout is torch.strided else id(tensor)
 
 
 def _symmetries(given: Any) -> tuple[Symmetry, ...]:

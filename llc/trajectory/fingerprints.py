@@ -73,6 +73,11 @@ def _settings_key(settings: Settings) -> str:
 
 
 def _add_tensor(digest: Any, tensor: Tensor) -> None:
+    if tensor.layout is not torch.strided:
+        tensor = tensor.detach().to_sparse().coalesce()
+        digest.update(f"sparse {tuple(tensor.shape)}".encode())
+        _add_tensor(digest, tensor.indices())
+        tensor = tensor.values()
     tensor = tensor.detach().cpu().contiguous()
     digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     # Viewed as bytes, since numpy has no bfloat16.
