@@ -98,16 +98,17 @@ class Objective:
         only: Sequence[str] | None = None,
         quick: bool = False,
     ) -> None:
-        model = evaluated_copy(task.model, device)
+        first = next((p for p in task.model.parameters() if p.requires_grad), torch.empty(0))
+        self.device = usable(device or first.device)
+        model = evaluated_copy(task.model, self.device)
         trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
         check_kind(model, trainable)
         masks = {} if only is None else restrict(model, task.symmetries, only)
-        self.device = usable(device or next(iter(trainable.values())).device)
         model.to(self.device)
         self.autocast = autocast
         self.data: Any = None
         if task.data is not None:
-            self.data = tree_map(lambda leaf: leaf.detach().to(self.device), task.data)
+            self.data = tree_map(self._own, task.data)
         self.size = None if task.data is None else number_of_examples(self.data)
         self._loss = None if task.loss is None else losses.resolve(task.loss)
         self.alike = self._alike()
@@ -185,9 +186,13 @@ class Objective:
         with one_attention_path(), half, fast:
             yield
 
-    def twin(self) -> Callable[[Tensor, Any], Tensor]:
-        """Return the mean loss as a function of weights and batch, without half precision."""
-        found = Twin(self.module, self.layout)
+    def _own(self, leaf: Tensor) -> Tensor:
+        there = leaf.detach().to(self.device)
+        return there.clone() if there.is_inference() else there  # no graph takes such as they are
+
+    def twin(self, dtype: torch.dtype) -> Callable[[Tensor, Any], Tensor]:
+        """Return the mean loss as a function of weights and batch, all of it in a precision."""
+        found = Twin(self.module, self.layout, dtype)
         return lambda weights, batch: found(weights, self.completed(batch))
 
     def _share_centre(self) -> None:

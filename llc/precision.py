@@ -1,13 +1,16 @@
-"""Weights, data and passes in half precision: raised to float32, or measured against it.
+"""Weights and data in half precision raised to float32; passes compared with more precise ones.
 
 A Langevin step is far below the rounding of bfloat16, and so may be the spread of the chains: a
 loss evaluated in bfloat16 is flat within a cell of rounding, and jumps from one cell to the next.
 So private copies of a model in half precision are raised to float32, which holds all of their
 values exactly. Where a model insists on half precision, by casts in its forward pass or by
-autocast, its passes can be compared with others in which these casts are undone.
+autocast, its passes can be compared with others in which these casts are undone; and those of a
+model in float32 with passes in float64.
 """
 
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -62,7 +65,7 @@ def casts(function: Callable[[Any], Any], data: Any, few: slice | None) -> bool:
     """Whether a function of a batch computes in less than single precision on its way."""
     seen = _Seen()
     try:
-        with seen:
+        with _eagerly(), seen:
             _tried(function, data, few)
     except Exception:  # what cannot be watched, as compiled parts
         return False
@@ -70,29 +73,32 @@ def casts(function: Callable[[Any], Any], data: Any, few: slice | None) -> bool:
 
 
 class Twin:
-    """A loss evaluated in float32 or better, whatever its model casts to.
+    """A loss evaluated in a higher precision, whatever its model casts to.
 
     Args:
         whole: the whole loss, as of `raised`; copied.
         layout: of its sampled weights.
+        dtype: of all floating-point numbers that have less than it.
     """
 
-    def __init__(self, whole: nn.Module, layout: Layout) -> None:
-        own = private_copy(whole)
-        _raise(own)
+    def __init__(self, whole: nn.Module, layout: Layout, dtype: torch.dtype) -> None:
+        own, self._dtype = private_copy(whole), dtype
+        _raise(own, dtype)
         if isinstance(function := getattr(own.loss, "function", None), nn.Module):
-            _raise(function)
+            _raise(function, dtype)
         self._at = Reweighted(own)
-        kinds = tuple(torch.float32 if _is_low(kind) else kind for kind in layout.dtypes)
+        kinds = tuple(_wider(kind, dtype) for kind in layout.dtypes)
         self._layout = replace(layout, dtypes=kinds)
         if isinstance(self._layout, PartialLayout):
-            self._layout = replace(self._layout, rest=tuple(map(_wide, self._layout.rest)))
+            rest = tuple(_wide(values, dtype) for values in self._layout.rest)
+            self._layout = replace(self._layout, rest=rest)
 
     @torch.no_grad()
     def __call__(self, weights: Tensor, batch: Any) -> Tensor:
         """Evaluate the mean loss at flat weights, ``()``."""
-        with _Undone():
-            found = self._at(self._layout.unflatten(weights), tree_map(_wide, batch))
+        wide = tree_map(lambda leaf: _wide(leaf, self._dtype), batch)
+        with _eagerly(), _Undone(self._dtype):
+            found = self._at(self._layout.unflatten(weights), wide)
         return found.double().mean()
 
 
@@ -104,46 +110,48 @@ class _Seen(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         leaves = (leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor))
-        self.low = self.low or any(_is_low(leaf.dtype) for leaf in leaves)
+        self.low = self.low or any(_wider(leaf.dtype) != leaf.dtype for leaf in leaves)
         return found
 
 
 class _Undone(TorchDispatchMode):
-    """Lets casts to less than single precision, autocast's among them, end in float32."""
+    """Lets casts to less than a precision, autocast's among them, end in it."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if _is_low(kwargs.get("dtype")):
-            kwargs = {**kwargs, "dtype": torch.float32}
+        if (given := kwargs.get("dtype")) is not None:
+            kwargs = {**kwargs, "dtype": _wider(given, self._dtype)}
         return func(*args, **kwargs)
 
 
-def _is_low(kind: object) -> bool:
-    return isinstance(kind, torch.dtype) and kind.is_floating_point and kind.itemsize < 4
+def _wider(kind: torch.dtype, to: torch.dtype = torch.float32) -> torch.dtype:
+    """A precision where a dtype of floating-point numbers has less; else the dtype."""
+    return to if kind.is_floating_point and kind.itemsize < to.itemsize else kind
 
 
-def _wide(value: Any) -> Any:
-    """A tensor in float32 where it has less; anything else as it is."""
-    return value.float() if isinstance(value, Tensor) and _is_low(value.dtype) else value
+def _wide(value: Any, to: torch.dtype = torch.float32) -> Any:
+    """A tensor in a precision where it has less; anything else as it is."""
+    return value.to(_wider(value.dtype, to)) if isinstance(value, Tensor) else value
 
 
-def _raise(module: nn.Module) -> Undo:
-    """Raise weights, buffers and other tensors of a module in place; return what undoes it.
-
-    Only those of less than single precision: float32 and float64 parts stay what they are.
-    """
+def _raise(module: nn.Module, to: torch.dtype = torch.float32) -> Undo:
+    """Raise weights, buffers and other tensors of a module in place; return what undoes it."""
     undo: Undo = []
     for parameter in module.parameters():
-        if _is_low(parameter.dtype):
+        if _wider(parameter.dtype, to) != parameter.dtype:
             undo.append(partial(setattr, parameter, "data", parameter.data))
             parameter.grad = None
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(to)
     for owner in module.modules():
         for place in (owner._buffers, vars(owner)):
             for name, value in list(place.items()):
-                if _wide(value) is not value:
+                if (wide := _wide(value, to)) is not value:
                     undo.append(partial(place.update, {name: value}))
-                    place[name] = _wide(value)
+                    place[name] = wide
     return undo
 
 
@@ -151,5 +159,13 @@ def _tried(function: Callable[[Any], Any], data: Any, few: slice | None) -> None
     """Call a function of a batch with a few examples."""
     leaves = [leaf for leaf in tree_leaves(data) if isinstance(leaf, Tensor)]
     devices = [leaf.device for leaf in leaves[:1] if leaf.is_cuda]
-    with torch.no_grad(), torch.random.fork_rng(devices=devices):
+    # With a graph, since losses may take gradients themselves.
+    with torch.enable_grad(), torch.random.fork_rng(devices=devices):
         function(None if few is None else take(data, few))
+
+
+def _eagerly() -> AbstractContextManager[None]:
+    """Let compiled modules run as they were written, so that their operations are seen."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")

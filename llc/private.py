@@ -41,13 +41,14 @@ def private_copy(model: Module) -> Module:
     except (NotImplementedError, RuntimeError, TypeError) as error:
         raise InputError(_not_copied(model, error)) from error
     for given, made in zip(model.parameters(), own.parameters(), strict=True):
-        made.requires_grad_(given.requires_grad)
+        if made.requires_grad != given.requires_grad:
+            made.requires_grad_(given.requires_grad)
         if vars(given) and not vars(made):
             vars(made).update(copy.deepcopy(vars(given), memo))
     return own
 
 
-def evaluated_copy(model: Module, device: torch.device | str | None = None) -> Module:
+def evaluated_copy(model: Module, device: torch.device) -> Module:
     """Return a private copy in eval mode, its modules set so that gradients can be taken.
 
     Embeddings get dense gradients, which are the same numbers. Recurrent networks go into train
@@ -58,12 +59,10 @@ def evaluated_copy(model: Module, device: torch.device | str | None = None) -> M
         InputError: as `private_copy`.
     """
     own = private_copy(model).eval()
-    first = next(own.parameters(), torch.empty(0))
-    on_cuda = torch.device(device or first.device).type == "cuda"
     for module in own.modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             module.sparse = False
-        if isinstance(module, nn.RNNBase) and on_cuda:
+        if isinstance(module, nn.RNNBase) and device.type == "cuda":
             module.dropout = 0.0
             module.train()
     return own

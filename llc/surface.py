@@ -260,15 +260,15 @@ class LossSurface:
         pairs = zip(displacement, rows, strict=True)
         return torch.stack([self._rise_of_one(delta, row) for delta, row in pairs])
 
-    def precise_rise(self) -> Callable[[Tensor, Tensor | None], float]:
-        """Return one chain's L_B(w) − L_B(w*) without half precision: of w − w* and a batch."""
-        value = self._objective.twin()
+    def precise_rise(self, dtype: torch.dtype) -> Callable[[Tensor, Tensor | None], float]:
+        """Return one chain's L_B(w) − L_B(w*) in a precision, as a function of w − w* and batch."""
+        value, centre = self._objective.twin(dtype), self.centre.to(dtype)
 
         def rise(delta: Tensor, row: Tensor | None) -> float:
             total = 0.0
             for part in self._parts(row):
                 batch, _, count = self._part_of(part)
-                change = value(self.centre + delta, batch) - value(self.centre, batch)
+                change = value(centre + delta, batch) - value(centre, batch)
                 total += count * float(change)
             return total / self._count(row)
 

@@ -117,6 +117,7 @@ def assemble(
             "n_beta": posterior.n_beta,
             "gamma": posterior.gamma,
             "heat_bound": samples.heat_bound,
+            "half": rounding != 0 and surface.rounds,
             "task_chance": surface.task_chance,
             "alike": surface.alike[0],
             "alike_what": surface.alike[1],

@@ -88,9 +88,8 @@ class Reason(enum.Enum):
         "sampler='kinetic', whose heat is"
     )
     ROUNDED = (
-        "rounding to half precision inside the model changes the LLC by about {rounding:.2g}, "
-        "{rounding_share:.0%} of it: evaluate in float32, without autocast and without casts to "
-        "bfloat16 or float16 in the model's forward pass"
+        "rounding to {rounded_to} changes the LLC by about {rounding:.2g}, {rounding_share:.0%} of "
+        "it: {rounding_advice}"
     )
     PADDED = (
         "{alike:.0%} of the {alike_what}: if that is padding it dilutes n_beta on the rest and "
@@ -143,8 +142,7 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
     if facts["diverged_count"] == facts["chains"]:
         sentence = Reason.ALL_DIVERGED.value.format(**facts)
         return Verdict("fail", (Reason.ALL_DIVERGED,), (sentence,), ())
-    share = abs(facts.get("rounding", 0.0)) / max(abs(facts["llc"]), 1e-300)
-    facts = {**facts, "rounding_share": share}
+    facts = {**facts, **_rounding(facts)}
     facts = {
         **facts,
         **_equilibrium(facts),
@@ -177,7 +175,7 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     wide = not f["half_width"] <= f["precision"]
     add(Reason.PRECISION_NOT_REACHED, f["reached"] is False and wide)
     add(Reason.CUT_SHORT, f["reached"] is False and not wide)
-    negative = llc + 2 * error < 0
+    negative = llc + 2 * error < 0 and not f["rounding_share"] > 0.2
     add(Reason.NEGATIVE, False, negative)
     add(Reason.NOT_A_MINIMUM, bool(f["evidence"]) and not negative)
     add(Reason.PRIOR_DOMINATED, f["saturation"] > 0.5)
@@ -195,6 +193,19 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     return found
 
 
+def _rounding(f: Mapping[str, Any]) -> dict[str, Any]:
+    off, llc = abs(f.get("rounding", 0.0)), abs(f["llc"])
+    words = "float32", "give the model and its data in float64, as model.double()"
+    if f.get("half", False):
+        words = (
+            "half precision inside the model",
+            "evaluate in float32, without autocast and without casts to bfloat16 or float16 in the "
+            "model's forward pass",
+        )
+    share = off / max(llc, 1e-300) if off > f["mcse"] else 0.0
+    return {"rounding_share": share, "rounded_to": words[0], "rounding_advice": words[1]}
+
+
 def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
     """What a virial off 1 means: chains on their way from w* are below it, hot ones above."""
     because = "the chains have not arrived in all directions"
@@ -205,7 +216,7 @@ def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
         advice = f"{f['step_advice']}, take a larger batch_size, or give more draws"
         if f["rounding_share"] > MOST_ROUNDING:
             because = "the chains are hotter than what they should sample, by rounding"
-            advice = "evaluate in float32"
+            advice = f["rounding_advice"]
     return {"virial_off": abs(f["virial"] - 1), "off_because": because, "off_advice": advice}
 
 
