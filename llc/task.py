@@ -190,8 +190,9 @@ class Task:
 
 
 def _memory(tensor: Tensor) -> int:
-    """What tells tied tensors from others; sparse tensors have no memory of their own."""
-    return tensor.data_ptr() if tensor.layout is torch.strided else id(tensor)
+    """What tells tied tensors from others; sparse and uninitialised ones have no memory of one."""
+    lazy = isinstance(tensor, nn.UninitializedParameter)
+    return id(tensor) if lazy or tensor.layout is not torch.strided else tensor.data_ptr()
 
 
 def _symmetries(given: Any) -> tuple[Symmetry, ...]:

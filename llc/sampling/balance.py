@@ -41,7 +41,8 @@ class Balance:
         """Return the numbers of the chains at δ, ``(chains, tensors)``."""
         pairs = zip(displacement.split(self._sizes, 1), gradient.split(self._sizes, 1), strict=True)
         sums = [(d * (g + self._gamma * d)).sum(1, dtype=torch.float64) for d, g in pairs]
-        return torch.stack(sums, 1).cpu().numpy() / self._sizes
+        with np.errstate(invalid="ignore"):  # parameters without entries
+            return torch.stack(sums, 1).cpu().numpy() / self._sizes
 
     def keep(self, values: Array, at: int) -> None:
         """Keep what was read of all chains."""
