@@ -108,7 +108,7 @@ class Objective:
         self.autocast = autocast
         self.data: Any = None
         if task.data is not None:
-            self.data = tree_map(self._own, task.data)
+            self.data = tree_map(self._placed, task.data)
         self.size = None if task.data is None else number_of_examples(self.data)
         self._loss = None if task.loss is None else losses.resolve(task.loss)
         self.alike = self._alike()
@@ -186,7 +186,7 @@ class Objective:
         with one_attention_path(), half, fast:
             yield
 
-    def _own(self, leaf: Tensor) -> Tensor:
+    def _placed(self, leaf: Tensor) -> Tensor:
         there = leaf.detach().to(self.device)
         return there.clone() if there.is_inference() else there  # no graph takes such as they are
 

@@ -8,6 +8,7 @@ autocast, its passes can be compared with others in which these casts are undone
 model in float32 with passes in float64.
 """
 
+import operator
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -42,34 +43,35 @@ def raised(whole: nn.Module, data: Any, few: slice | None) -> Any:
     Returns:
         The data for it.
     """
-    undo = _raise(whole)
-    if not undo:
+    undo, wide = _raise(whole), tree_map(_wide, data)
+    same = all(map(operator.is_, tree_leaves(wide), tree_leaves(data)))
+    if not undo and same:
         return data
-    wide = tree_map(_wide, data)
-    loss = whole.loss
+    loss: Any = whole.loss
+    own = loss
     if isinstance(getattr(loss, "function", None), nn.Module):
         # Class weights, say. The user's own stay as they are.
-        whole.loss = replace(loss, function=private_copy(loss.function))  # pyrefly: ignore
-        _raise(whole.loss.function)  # pyrefly: ignore
-    try:
-        _tried(whole, wide, few)
-    except Exception:  # a cast in its forward pass, and whatever that raises
-        for step in undo:
-            step()
-        whole.loss = loss
+        own = replace(loss, function=private_copy(loss.function))
+        _raise(own.function)
+    whole.loss = own
+    if _runs(whole, wide, few):
+        return wide
+    for step in undo:
+        step()
+    whole.loss = loss
+    if _runs(whole, data, few):  # a cast in its forward pass asks for it
         return data
+    _raise(whole)
+    whole.loss = own
     return wide
 
 
 def casts(function: Callable[[Any], Any], data: Any, few: slice | None) -> bool:
     """Whether a function of a batch computes in less than single precision on its way."""
     seen = _Seen()
-    try:
-        with _eagerly(), seen:
-            _tried(function, data, few)
-    except Exception:  # what cannot be watched, as compiled parts
-        return False
-    return seen.low
+    with _eagerly(), seen:
+        watched = _runs(function, data, few)
+    return watched and seen.low
 
 
 class Twin:
@@ -155,13 +157,17 @@ def _raise(module: nn.Module, to: torch.dtype = torch.float32) -> Undo:
     return undo
 
 
-def _tried(function: Callable[[Any], Any], data: Any, few: slice | None) -> None:
-    """Call a function of a batch with a few examples."""
+def _runs(function: Callable[[Any], Any], data: Any, few: slice | None) -> bool:
+    """Whether a function of a batch takes a few examples."""
     leaves = [leaf for leaf in tree_leaves(data) if isinstance(leaf, Tensor)]
     devices = [leaf.device for leaf in leaves[:1] if leaf.is_cuda]
-    # With a graph, since losses may take gradients themselves.
-    with torch.enable_grad(), torch.random.fork_rng(devices=devices):
-        function(None if few is None else take(data, few))
+    try:
+        # With a graph, since losses may take gradients themselves.
+        with torch.enable_grad(), torch.random.fork_rng(devices=devices):
+            function(None if few is None else take(data, few))
+    except Exception:  # whatever a model raises
+        return False
+    return True
 
 
 def _eagerly() -> AbstractContextManager[None]:

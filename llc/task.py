@@ -168,7 +168,9 @@ class Task:
         shapes = [
             f"{key} is {tuple(weights[key].shape)} and should be {tuple(own[key].shape)}"
             for key in own
-            if key in weights and weights[key].shape != own[key].shape
+            if key in weights
+            and all(map(_is_plain, (weights[key], own[key])))
+            and weights[key].shape != own[key].shape
         ]
         problems = [
             f"{len(keys)} {what} ({_some(keys)})"
@@ -189,10 +191,15 @@ class Task:
         return replace(self, model=model)
 
 
-def _memory(tensor: Tensor) -> int:
-    """What tells tied tensors from others; sparse and uninitialised ones have no memory of one."""
-    lazy = isinstance(tensor, nn.UninitializedParameter)
-    return id(tensor) if lazy or tensor.layout is not torch.strided else tensor.data_ptr()
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor with memory of its own, as sparse and uninitialised ones are not."""
+    lazy = isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer)
+    return isinstance(value, Tensor) and not lazy and value.layout is torch.strided
+
+
+def _memory(value: Any) -> int:
+    """What tells tied tensors from others."""
+    return value.data_ptr() if _is_plain(value) else id(value)
 
 
 def _symmetries(given: Any) -> tuple[Symmetry, ...]:
