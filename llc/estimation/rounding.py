@@ -16,9 +16,9 @@ Precise = Callable[[Tensor, Tensor | None], float]
 
 SCALES = (1.0, -1.0, 0.95, -0.95, 0.9, -0.9, 0.85, -0.85)
 """Places a chain, on the line through w* and its end: each is rounded by itself."""
-MOST_PLACES, MOST_IN_SINGLE = 64, 16
+MOST_PLACES, MOST_IN_SINGLE = 64, 8
 # A place costs about three gradients, a half of them in float64.
-SHARE, SHARE_IN_SINGLE = 250, 500
+SHARE, SHARE_IN_SINGLE = 250, 1000
 LEAST_IN_SINGLE = 4
 MOST_WEIGHTS_IN_SINGLE = 2**20
 NEGLIGIBLE = 0.02
