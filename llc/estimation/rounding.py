@@ -38,7 +38,8 @@ def rounding(posterior: Posterior, samples: Samples, chains: slice = slice(None)
     Costs up to about 1 % of the run's gradients. Where a model with half precision in it cannot do
     without, the size of the error stands for it: fourth differences of X along lines through w*,
     which for a smooth loss are nothing, over √70. In single precision what is below 2 % of λ̂ is
-    left out, and so are models that do not run in float64, large ones, and short runs.
+    left out, and so are models that do not run in float64, large ones, and short runs unless λ̂ is
+    negative.
 
     Args:
         posterior: what was sampled.
@@ -46,10 +47,14 @@ def rounding(posterior: Posterior, samples: Samples, chains: slice = slice(None)
         chains: whose they are among the chains of the run.
     """
     surface, single = posterior.surface, not posterior.surface.rounds
+    kept = samples.draws.rise[~samples.diverged]
+    llc = float(kept.mean()) if kept.size else math.nan
     ends = samples.end.state.displacement[chains][torch.as_tensor(~samples.diverged)]
     wanted = min(MOST_PLACES, max(len(ends), samples.evaluations // SHARE))
     if single:
         wanted = min(MOST_IN_SINGLE, samples.evaluations // SHARE_IN_SINGLE)
+        if llc < 0:  # a number that needs an explanation is worth a few gradients more
+            wanted = max(wanted, LEAST_IN_SINGLE)
         small = sum(t.numel() for t in surface.buffers()) + posterior.dimension
         double = surface.layout.dtype == torch.float64
         if double or wanted < LEAST_IN_SINGLE or small > MOST_WEIGHTS_IN_SINGLE:
@@ -59,7 +64,6 @@ def rounding(posterior: Posterior, samples: Samples, chains: slice = slice(None)
     places = [scale * end for scale in SCALES for end in ends][:wanted]
     stream = NoiseStreams(0, "rounding batches", 1, surface.device)
     rows = [_row(stream, samples.batch_size, surface.size) for _ in places]
-    llc = float(samples.draws.rise[~samples.diverged].mean())
     for dtype in (torch.float64,) if single else (torch.float64, torch.float32):
         try:
             precise = surface.precise_rise(dtype)
