@@ -17,7 +17,7 @@ from llc.errors import InputError
 from llc.objective import Objective
 from llc.params import Layout
 
-__all__ = ["NO_GRADIENT", "DirectGradient", "Part"]
+__all__ = ["NO_GRADIENT", "DirectGradient", "Part", "gradient_of"]
 
 Part = tuple[Any, Tensor | None, int]
 """A batch, its losses at w*, its number of examples."""
@@ -25,6 +25,30 @@ NO_GRADIENT = (
     "the loss has no gradient with respect to the weights, as an error rate or a detached output: "
     "give a differentiable loss"
 )
+OTHER_WEIGHTS = (
+    "the loss has a gradient, but not with respect to the weights that are sampled: use the first "
+    "argument of batch_loss or potential, not the network outside, and no module that the model "
+    "does not own or that is quantised"
+)
+
+
+def gradient_of(value: Tensor, weights: Tensor) -> Tensor:
+    """Return the gradient of a scalar.
+
+    Raises:
+        InputError: the value does not depend on these weights, or their gradient is sparse.
+    """
+    try:
+        return torch.autograd.grad(value, weights)[0]
+    except RuntimeError as error:
+        if "not have been used in the graph" in str(error):
+            raise InputError(OTHER_WEIGHTS) from error
+        if "sparse tensors" in str(error):
+            raise InputError(
+                "a weight has a sparse gradient, as of torch.nn.functional.embedding with "
+                "sparse=True, expected a dense one: give sparse=False"
+            ) from error
+        raise
 
 
 class DirectGradient:

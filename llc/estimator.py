@@ -13,6 +13,7 @@ from llc.calibration import choose, fill, resolve
 from llc.errors import InputError
 from llc.estimation.assembly import assemble, gradient_shift
 from llc.estimation.estimate import Estimate
+from llc.estimation.rounding import rounding
 from llc.estimation.verdict import Reason
 from llc.execution import Execution
 from llc.isolation import undisturbed
@@ -182,8 +183,9 @@ def measure(
     count = NULL_DRAWS_OF_LARGE if surface.lends else NULL_DRAWS
     null = posterior.prior_only(settings.seed, count, samples.batch_size)
     shift, looked = gradient_shift(posterior, samples)
+    off = rounding(posterior, samples)
     seconds = time.perf_counter() - started
-    found = assemble(posterior, settings, samples, spent + looked, null, shift, seconds)
+    found = assemble(posterior, settings, samples, spent + looked, null, shift, seconds, off)
     return _with_derivative_compared(found, surface, samples), samples.end
 
 
@@ -229,15 +231,17 @@ def estimate_stack(
         many = replace(chosen, chains=len(tasks) * settings.chains)
         parts = sample_stack(together, many, _silent)
         results = []
-        for surface, samples in zip(surfaces, parts, strict=True):
+        for i, (surface, samples) in enumerate(zip(surfaces, parts, strict=True)):
             posterior = Posterior(surface, *law)
             null = posterior.prior_only(chosen.seed, NULL_DRAWS, samples.batch_size)
             shift, looked = gradient_shift(posterior, samples)
-            results.append((posterior, samples, looked, null, shift))
+            own = slice(i * chosen.chains, (i + 1) * chosen.chains)
+            off = rounding(posterior, samples, own)
+            results.append((posterior, samples, looked, null, shift, off))
     seconds = (time.perf_counter() - started) / len(tasks)
     return [
-        assemble(posterior, chosen, samples, looked, null, shift, seconds)
-        for posterior, samples, looked, null, shift in results
+        assemble(posterior, chosen, samples, looked, null, shift, seconds, off)
+        for posterior, samples, looked, null, shift, off in results
     ]
 
 

@@ -21,9 +21,13 @@ def kept_bytes(
         known: tensors that are there anyway, as buffers and data, and do not count.
     """
     seen: dict[int, int] = {}
-    storages = {tensor.untyped_storage().data_ptr() for tensor in known}
+    storages = {
+        tensor.untyped_storage().data_ptr() for tensor in known if tensor.layout is torch.strided
+    }
 
     def keep(tensor: Tensor) -> Tensor:
+        if tensor.layout is not torch.strided:
+            return tensor.detach()  # graphs' edges, there anyway
         storage = tensor.untyped_storage()
         seen[storage.data_ptr()] = storage.nbytes()
         # Detached: the tensor itself, kept by the node whose output it is, would never be freed.

@@ -16,7 +16,8 @@ from llc.footprint import kept_bytes
 from llc.meaning import check_outputs
 from llc.params import Layout, NoiseStreams, PartialLayout
 from llc.parts import restrict
-from llc.private import private_copy
+from llc.precision import Twin, casts, raised
+from llc.private import evaluated_copy
 from llc.reweighted import Reweighted, recomputing_in_place
 from llc.soundness import (
     PROBE,
@@ -80,6 +81,7 @@ class Objective:
         data: the task's, on the device; None for a potential.
         size: n, number of examples; None for a potential.
         chunk: examples that a pass over all data takes at a time.
+        rounds: whether half precision takes part in the loss.
         chance: loss of a guess blind to the inputs, or None where unknown.
         task_chance: the same of the task's own targets, which a behavioural loss replaces.
         baseline: the loss at w*.
@@ -102,27 +104,26 @@ class Objective:
         only: Sequence[str] | None = None,
         quick: bool = False,
     ) -> None:
-        model = private_copy(task.model).eval()
+        first = next((p for p in task.model.parameters() if p.requires_grad), torch.empty(0))
+        self.device = usable(device or first.device)
+        model = evaluated_copy(task.model, self.device)
         trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
-        if not trainable:
-            raise InputError(
-                f"{type(model).__name__} has no parameter that needs a gradient: nothing to "
-                "sample; set requires_grad=True on the parameters whose LLC you want"
-            )
         check_kind(model, trainable)
         masks = {} if only is None else restrict(model, task.symmetries, only)
-        self.device = usable(device or next(iter(trainable.values())).device)
         model.to(self.device)
         self.autocast = autocast
         self.data: Any = None
         if task.data is not None:
-            self.data = tree_map(lambda leaf: leaf.detach().to(self.device), task.data)
+            self.data = tree_map(self._placed, task.data)
         self.size = None if task.data is None else number_of_examples(self.data)
         self._loss = None if task.loss is None else losses.resolve(task.loss, task.model)
         self.alike = self._alike()
         if self._loss is not None and self.data is not None:
             self._loss = losses.over_kept(self._loss, self.data[1])
         self.module = _WholeLoss(model, task, self._loss)
+        few = None if self.size is None else slice(0, min(self.size, PROBE))
+        self.data = raised(self.module, self.data, few)
+        self._loss = self.module.loss
         self._at = Reweighted(self.module)
         named = self.module.named_parameters()
         params = {k: p.detach() for k, p in named if p.requires_grad}
@@ -137,13 +138,14 @@ class Objective:
         if self.is_large:
             del params, trainable
             self._share_centre()
-        self.chunk = CHUNK
-        self._anew = False
-        self.differentiates = False
+        self.chunk, self._anew, self.differentiates = CHUNK, False, False
         if self.size is not None:
             self.chunk = self._manageable(self.size)
         self._check_outputs()
         check_repeatable(self, PROBE if self.is_large else CHUNK)
+        self.rounds = self.is_half or casts(
+            lambda batch: self.values(self.centre, batch), self.data, few
+        )
         self.task_chance = self._chance()
         if behavioural:
             self._use_own_outputs()
@@ -205,6 +207,15 @@ class Objective:
         )
         with one_attention_path(), recomputing_in_place(), half, fast:
             yield
+
+    def _placed(self, leaf: Tensor) -> Tensor:
+        there = leaf.detach().to(self.device)
+        return there.clone() if there.is_inference() else there  # no graph takes such as they are
+
+    def twin(self, dtype: torch.dtype) -> Callable[[Tensor, Any], Tensor]:
+        """Return the mean loss as a function of weights and batch, all of it in a precision."""
+        found = Twin(self.module, self.layout, dtype)
+        return lambda weights, batch: found(weights, self.completed(batch))
 
     def _share_centre(self) -> None:
         """Let the private model's weights be w* itself, where they are of its kind."""

@@ -33,6 +33,7 @@ class Reweighted:
                 named.setdefault(id(parameter), []).append(f"{prefix}.{name}" if prefix else name)
         self._tied = {names[0]: names for names in named.values()}
         self._holder = _Holder(module)
+        self._carried = {name: vars(parameter) for name, parameter in module.named_parameters()}
 
     def __call__(self, weights: Mapping[str, Tensor], *inputs: Any) -> Any:
         """Call at the weights given; those not given are the module's own."""
@@ -48,6 +49,9 @@ class Reweighted:
         return functional_call(self._holder, everywhere, (function,), tie_weights=False)
 
     def _everywhere(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        for name, value in weights.items():
+            # What the parameter carries, as muP's shapes; and isinstance takes it for one.
+            vars(value).update(self._carried[name], _is_param=True)
         return {alias: value for name, value in weights.items() for alias in self._tied[name]}
 
 

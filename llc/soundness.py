@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from llc.data import take, unsuited
 from llc.errors import InputError
+from llc.private import is_quantised
 
 __all__ = [
     "PROBE", "check_finite", "check_kind", "check_repeatable", "couples_examples", "finite",
@@ -60,11 +61,22 @@ def usable(device: torch.device | str) -> torch.device:
 
 
 def check_kind(model: nn.Module, params: Mapping[str, Tensor]) -> None:
-    """Refuse weights without values, and such as are no real numbers.
+    """Refuse weights without values, such as are no real numbers, and none at all.
 
     Raises:
         InputError: which, and why.
     """
+    if not params:
+        whole = ": its quantised weights are whole numbers; give the model before quantisation"
+        raise InputError(
+            f"{type(model).__name__} has no parameter that needs a gradient"
+            + (
+                whole
+                if is_quantised(model)
+                else ": nothing to sample; set requires_grad=True on the parameters whose LLC you "
+                "want"
+            )
+        )
     for name, p in params.items():
         if isinstance(p, nn.parameter.UninitializedParameter):
             raise InputError(
@@ -76,8 +88,14 @@ def check_kind(model: nn.Module, params: Mapping[str, Tensor]) -> None:
         if not p.is_floating_point():
             raise InputError(
                 f"{name} is {p.dtype}, complex or whole, expected floating-point weights: write "
-                "complex ones as real and imaginary parts"
+                "complex ones as real and imaginary parts, a parameter of shape (..., 2), and "
+                "torch.view_as_complex(parameter) in the forward pass"
             )
+    if not any(p.numel() for p in params.values()):
+        raise InputError(
+            f"the parameters of {type(model).__name__} hold no numbers ({', '.join(params)}): "
+            "nothing to sample"
+        )
 
 
 def check_finite(params: Mapping[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from llc.compiled import Compiled
 from llc.data import take
 from llc.derivative import Mismatch, check_derivative, find_mismatch
-from llc.direct import NO_GRADIENT, DirectGradient, Part
+from llc.direct import NO_GRADIENT, DirectGradient, Part, gradient_of
 from llc.errors import InputError
 from llc.execution import Execution
 from llc.memory import in_parts, plan
@@ -67,6 +67,7 @@ class LossSurface:
         task_chance: the same of the task's own targets, which a behavioural loss replaces.
         local_rise: rise of the loss up to which chains count as local, or None where unknown.
         alike: share of what the loss averages over that looks like padding, and what it is.
+        rounds: whether half precision takes part in the loss.
         vectorised: whether chains can be evaluated in one `torch.func.vmap` call; some models
             cannot be (see ``why_not_vectorised``), and take one chain after another.
         side_by_side: how many chains one call evaluates; 1 is the plain loop.
@@ -105,6 +106,7 @@ class LossSurface:
         self.task_chance = self._objective.task_chance
         self.local_rise = self._objective.local_rise
         self.alike = self._objective.alike
+        self.rounds = self._objective.rounds
         self.copies = 1
         mode = self.execution.compile
         self._many = Compiled(self._evaluate_many, mode)
@@ -271,6 +273,20 @@ class LossSurface:
         pairs = zip(displacement, rows, strict=True)
         return torch.stack([self._rise_of_one(delta, row) for delta, row in pairs])
 
+    def precise_rise(self, dtype: torch.dtype) -> Callable[[Tensor, Tensor | None], float]:
+        """Return one chain's L_B(w) − L_B(w*) in a precision, as a function of w − w* and batch."""
+        value, centre = self._objective.twin(dtype), self.centre.to(dtype)
+
+        def rise(delta: Tensor, row: Tensor | None) -> float:
+            total = 0.0
+            for part in self._parts(row):
+                batch, _, count = self._part_of(part)
+                change = value(centre + delta, batch) - value(centre, batch)
+                total += count * float(change)
+            return total / self._count(row)
+
+        return rise
+
     def _rise_of_one(self, delta: Tensor, row: Tensor | None) -> Tensor:
         rows = self._parts(row)
         if self._direct is not None:
@@ -336,7 +352,7 @@ class LossSurface:
             rise, noise = self._paired(leaf, self.centre, *self._one(row))
             if not rise.requires_grad:
                 raise InputError(NO_GRADIENT)
-            (gradient,) = torch.autograd.grad(rise, leaf)
+            gradient = gradient_of(rise, leaf)
             return rise.detach(), noise.detach(), gradient
 
         return self._at_leaf(delta, differentiated)
@@ -389,7 +405,7 @@ class LossSurface:
                 leaf: Tensor, batch: Any = batch, reference: Tensor | None = reference
             ) -> tuple[Tensor, Tensor]:
                 rises = self._rises(leaf, self.centre, batch, reference)
-                return rises.detach(), torch.autograd.grad(rises.sum(), leaf)[0]
+                return rises.detach(), gradient_of(rises.sum(), leaf)
 
             some, gradient = self._at_leaf(delta, differentiated)
             total += gradient

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from llc import data as data_
@@ -11,7 +12,7 @@ from llc import losses
 from llc.errors import InputError
 from llc.errors import some as _some
 from llc.formats import LOG, WRAPPERS
-from llc.private import private_copy
+from llc.private import is_quantised, private_copy
 from llc.symmetry import Symmetry
 
 __all__ = ["Task"]
@@ -164,16 +165,23 @@ class Task:
         Raises:
             InputError: keys or shapes do not fit the model.
         """
+        if is_quantised(self.model):
+            raise InputError(
+                f"{type(self.model).__name__} is quantised, and its whole-number weights cannot be "
+                "sampled: give the model, and checkpoints, from before quantisation"
+            )
         own = self.model.state_dict()
         weights = _renamed(weights, own)
         # Tied weights appear under several names; files of safetensors hold one of them.
-        held = {own[key].data_ptr() for key in own if key in weights}
-        missing = [key for key in own if key not in weights and own[key].data_ptr() not in held]
+        held = {_memory(own[key]) for key in own if key in weights}
+        missing = [key for key in own if key not in weights and _memory(own[key]) not in held]
         surplus = [key for key in weights if key not in own]
         shapes = [
             f"{key} is {tuple(weights[key].shape)} and should be {tuple(own[key].shape)}"
             for key in own
-            if key in weights and weights[key].shape != own[key].shape
+            if key in weights
+            and all(map(_is_plain, (weights[key], own[key])))
+            and weights[key].shape != own[key].shape
         ]
         problems = [
             f"{len(keys)} {what} ({_some(keys)})"
@@ -192,6 +200,17 @@ class Task:
         model = private_copy(self.model)
         model.load_state_dict(dict(weights), strict=False)
         return replace(self, model=model)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor with memory of its own, as sparse and uninitialised ones are not."""
+    lazy = isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer)
+    return isinstance(value, Tensor) and not lazy and value.layout is torch.strided
+
+
+def _memory(value: Any) -> int:
+    """What tells tied tensors from others."""
+    return value.data_ptr() if _is_plain(value) else id(value)
 
 
 def _symmetries(given: Any) -> tuple[Symmetry, ...]:

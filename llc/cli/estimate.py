@@ -103,6 +103,7 @@ def _errors(result: "Estimate") -> str:
         "step": b.discretisation,
         "minibatch heat": b.heat,
         "not in equilibrium": b.equilibration,
+        "rounding": b.rounding,
     }
     own = ", ".join(f"{name} {value:.2g}" for name, value in names.items() if abs(value) > 0)
     price = f"; settings take off {-b.price:.2g}" if b.price < 0 else ""

@@ -77,6 +77,7 @@ def check(data: Any) -> None:
             f"data holds {wrong[0] if wrong else 'nothing'}, expected tensors: give a pair "
             "(inputs, targets) of tensors, a map-style Dataset, or a DataLoader"
         )
+    _refuse_layouts(leaves)
     scalars = sum(leaf.ndim == 0 for leaf in leaves)
     if scalars:
         raise InputError(
@@ -92,6 +93,21 @@ def check(data: Any) -> None:
         )
     if lengths[0] == 0:
         raise InputError("data is empty (0 examples): give at least one example")
+
+
+def _refuse_layouts(leaves: Sequence[Tensor]) -> None:
+    """Examples are taken by number, which sparse and nested tensors do not allow."""
+    for leaf in leaves:
+        if leaf.is_nested:
+            raise InputError(
+                "data holds a nested tensor, expected one shape for all examples: pad them, "
+                "torch.nested.to_padded_tensor(data, 0.0), and mask the padding"
+            )
+        if leaf.layout is not torch.strided:
+            kind = str(leaf.layout).removeprefix("torch.")
+            raise InputError(
+                f"data holds a tensor of layout {kind}, expected a dense one: give data.to_dense()"
+            )
 
 
 def _filled(first: Any, dataset: Any, collate: Collate) -> Any:

@@ -80,6 +80,7 @@ def assemble(
     null: Tensor,
     gradient_shift: float,
     seconds: float,
+    rounding: float = 0.0,
 ) -> Estimate:
     """Put draws, controls and verdict together."""
     healthy = ~samples.diverged
@@ -103,6 +104,7 @@ def assemble(
         "gradient_shift": gradient_shift,
         "heat": samples.heat,
         "discretisation": samples.discretisation,
+        "rounding": rounding,
         "size": surface.size,
         "stiffness": samples.stiffness,
         "tensor_virials": _finite(names, samples.tensor_virials[0]),
@@ -115,6 +117,7 @@ def assemble(
             "n_beta": posterior.n_beta,
             "gamma": posterior.gamma,
             "heat_bound": samples.heat_bound,
+            "half": rounding != 0 and surface.rounds,
             "task_chance": surface.task_chance,
             "alike": surface.alike[0],
             "alike_what": surface.alike[1],

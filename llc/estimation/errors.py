@@ -31,6 +31,8 @@ class ErrorBudget:
             form.
         equilibration: size of the error by modes that have not arrived, |v − 1|·λ̂ where the
             virial v differs from its expectation by more than twice its standard error, else 0.
+        rounding: by half precision in the model, where there is any: nβ(L − L*) less the same in
+            float32, at places near the chains' ends; nan where it could not be measured.
         localisation: B − A by γ, to first order dλ̂/d ln γ (−½Σ s_i(1 − s_i) on a quadratic);
             0 where that slope is not resolved.
         finite_n: B − A by multiplicity, −ln nβ · dλ̂/d ln nβ from B ≈ λ − (m − 1)/ln nβ; 0 unless
@@ -44,11 +46,14 @@ class ErrorBudget:
     equilibration: float
     localisation: float
     finite_n: float
+    rounding: float = 0.0
 
     @property
     def total(self) -> float:
         """Size of C − B: the sampler's terms in quadrature, those not measured left out."""
-        own = (self.monte_carlo, self.discretisation, self.heat, self.equilibration)
+        own = (
+            self.monte_carlo, self.discretisation, self.heat, self.equilibration, self.rounding,
+        )  # fmt: skip
         known = [term for term in own if math.isfinite(term)]
         return math.hypot(*known) if math.isfinite(self.monte_carlo) else math.nan
 
@@ -73,7 +78,7 @@ def error_budget(e: Any) -> ErrorBudget:
     heat = e.llc * e.heat / (1 + e.heat) if math.isfinite(e.heat) else math.nan
     localisation = e.slope_gamma if e.slope_gamma < -RESOLVED * e.slope_gamma_se else 0.0
     return ErrorBudget(
-        e.mcse, e.discretisation, heat, _equilibration(e), localisation, _finite_n(e)
+        e.mcse, e.discretisation, heat, _equilibration(e), localisation, _finite_n(e), e.rounding
     )
 
 

@@ -59,6 +59,8 @@ class Estimate:
             takes off λ̂; nan where minibatches leave that too dear to know.
         heat: relative over-estimate by minibatch noise.
         discretisation: over-estimate by the step itself, in LLC units.
+        rounding: over-estimate by rounding to half precision, in LLC units; 0 where no half
+            precision takes part, nan where it could not be measured.
         stiffness: step times largest curvature at the end, in units of the stability analysis.
         dimension: D, number of sampled parameters.
         vectorised: whether chains ran side by side; False where the model cannot be vectorised
@@ -105,6 +107,7 @@ class Estimate:
     gradient_shift: float
     heat: float
     discretisation: float
+    rounding: float
     stiffness: float
     dimension: int
     vectorised: bool

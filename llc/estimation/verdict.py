@@ -14,6 +14,7 @@ __all__ = ["Reason", "Status", "Verdict", "judge"]
 # Σs(1−s)/Σs ≤ 1, so that B falls by no more than p: below a tenth the verdict need not care.
 MOST_ALIKE = 0.1
 LEAST_VIRIAL, MOST_VIRIAL = 0.95, 1.05
+MOST_ROUNDING = 0.05
 # Nearer to 1 what is missing is noise.
 MOST_SATURATION = 0.97
 
@@ -89,6 +90,10 @@ class Reason(enum.Enum):
         "of it up, and how much it takes is not known: use a larger batch_size, or "
         "sampler='kinetic', whose heat is"
     )
+    ROUNDED = (
+        "rounding to {rounded_to} changes the LLC by about {rounding:.2g}, {rounding_share:.0%} of "
+        "it: {rounding_advice}"
+    )
     PADDED = (
         "{alike:.0%} of the {alike_what}: if that is padding it dilutes n_beta on the rest and "
         "counts in the LLC; leave it out, or mask it in the loss and average over what is left"
@@ -142,6 +147,7 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
     if facts["diverged_count"] == facts["chains"]:
         sentence = Reason.ALL_DIVERGED.value.format(**facts)
         return Verdict("fail", (Reason.ALL_DIVERGED,), (sentence,), ())
+    facts = {**facts, **_rounding(facts)}
     facts = {
         **facts,
         **_equilibrium(facts),
@@ -174,7 +180,7 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     wide = not f["half_width"] <= f["precision"]
     add(Reason.PRECISION_NOT_REACHED, f["reached"] is False and wide)
     add(Reason.CUT_SHORT, f["reached"] is False and not wide)
-    negative = llc + 2 * error < 0
+    negative = llc + 2 * error < 0 and not f["rounding_share"] > 0.2
     add(Reason.NEGATIVE, False, negative)
     add(Reason.NOT_A_MINIMUM, bool(f["evidence"]) and not negative)
     add(Reason.PRIOR_DOMINATED, f["saturation"] > 0.5)
@@ -186,6 +192,7 @@ def _found(f: Mapping[str, Any]) -> list[tuple[Reason, Status]]:
     )
     add(Reason.HEATED, f["heat"] > 0.05, f["heat"] > 0.2)
     add(Reason.HEAT_UNKNOWN, f["heat"] != f["heat"] and f["heat_bound"] > 0.05)
+    add(Reason.ROUNDED, f["rounding_share"] > MOST_ROUNDING, f["rounding_share"] > 0.2)
     add(Reason.PADDED, f["alike"] > MOST_ALIKE)
     add(Reason.BELOW_NOISE, abs(llc) <= 2 * error)
     return found
@@ -212,6 +219,19 @@ def _how_they_left(f: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _rounding(f: Mapping[str, Any]) -> dict[str, Any]:
+    off, llc = abs(f.get("rounding", 0.0)), abs(f["llc"])
+    words = "float32", "give the model and its data in float64, as model.double()"
+    if f.get("half", False):
+        words = (
+            "half precision inside the model",
+            "evaluate in float32, without autocast and without casts to bfloat16 or float16 in the "
+            "model's forward pass",
+        )
+    share = off / max(llc, 1e-300) if off > f["mcse"] else 0.0
+    return {"rounding_share": share, "rounded_to": words[0], "rounding_advice": words[1]}
+
+
 def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
     """What a virial off 1 means: chains on their way from w* are below it, hot ones above."""
     because = "the chains have not arrived in all directions"
@@ -220,6 +240,9 @@ def _equilibrium(f: Mapping[str, Any]) -> dict[str, Any]:
         because = "the chains are hotter than what they should sample, by too large a step or by "
         because += "minibatch noise, or are still settling"
         advice = f"{f['step_advice']}, take a larger batch_size, or give more draws"
+        if f["rounding_share"] > MOST_ROUNDING:
+            because = "the chains are hotter than what they should sample, by rounding"
+            advice = f["rounding_advice"]
     if restarts := f.get("nan_restarts", 0):
         because = "the chains met a loss or gradient that is NaN near w*, and were started again "
         because += f"{restarts} times with smaller steps"
@@ -258,10 +281,13 @@ def _evidence(f: Mapping[str, Any]) -> str:
     """Signs that w* is no minimum: a falling λ̂(nβ), a gradient, draws below the baseline.
 
     A fall is no sign in chains that are too hot or that left: these spread too far by themselves.
+    Nothing is where half precision rounds the loss: it bends the loss and its gradient alike.
     Nor is any in chains that have not arrived, where the targets are the checkpoint's own outputs.
     """
     signs: list[str] = []
     if f.get("behavioural", False) and f["virial"] < LEAST_VIRIAL:
+        return ""
+    if f["rounding_share"] > MOST_ROUNDING:
         return ""
     sane = not f["virial"] > MOST_VIRIAL and not f["diverged_count"]
     if sane and falls_with_n_beta(f["llc"], f["slope_n_beta"], f["slope_n_beta_se"], f["heat"]):

@@ -46,11 +46,13 @@ ALLOWED = frozenset((
     "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state", "torch._tensor._rebuild_from_type_v2",
+    "torch._utils._rebuild_sparse_tensor",
     "collections.OrderedDict", "collections.Counter", "builtins.set", "builtins.complex",
     "_codecs.encode",
 ))  # fmt: skip
 """What tensors and plain containers are made of. Shorter than torch's own list: ``bytearray(n)``
-would fill n bytes of memory, and quantised, sparse and nested tensors are no weights here."""
+would fill n bytes of memory, and quantised and nested tensors are no weights here; sparse ones
+are buffers of graph networks, whose indices torch checks."""
 INERT = (
     "argparse.Namespace", "types.SimpleNamespace", "pathlib.Path", "pathlib.PurePath",
     "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath",
