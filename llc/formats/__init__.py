@@ -1,5 +1,8 @@
 """Weights in files and folders of every common kind, as tensors by name; nothing is run."""
 
+from llc.formats.entries import dropped, find_state_dict, is_state_dict
+from llc.formats.fitting import fitted
+from llc.formats.memory import overlap, place_of
 from llc.formats.pickled import allowing
 from llc.formats.weights import (
     INDEX,
@@ -7,9 +10,7 @@ from llc.formats.weights import (
     SUFFIXES,
     WRAPPERS,
     check_size,
-    find_state_dict,
     is_model_folder,
-    is_state_dict,
     numbers,
     read_file,
     read_folder,
@@ -24,10 +25,14 @@ __all__ = [
     "WRAPPERS",
     "allowing",
     "check_size",
+    "dropped",
     "find_state_dict",
+    "fitted",
     "is_model_folder",
     "is_state_dict",
     "numbers",
+    "overlap",
+    "place_of",
     "read_file",
     "read_folder",
     "read_shards",
