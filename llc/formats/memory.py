@@ -82,8 +82,7 @@ class Held:
         if place is None:
             return False
         return any(
-            place == each
-            or (each.is_dense and each.start <= place.start and place.end <= each.end)
+            place == each or (each.is_dense and each.start <= place.start and place.end <= each.end)
             for each in self._places.get(place.storage, ())
         )
 

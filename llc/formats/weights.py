@@ -156,9 +156,7 @@ def check_size(weights: Mapping[str, Tensor], path: Path) -> None:
     """
     files = [part for part in path.iterdir() if part.is_file()] if path.is_dir() else [path]
     there = sum(file.stat().st_size for file in files)
-    wanted = sum(
-        w.numel() * w.element_size() for w in weights.values() if isinstance(w, Tensor)
-    )
+    wanted = sum(w.numel() * w.element_size() for w in weights.values() if isinstance(w, Tensor))
     if wanted > max(ROOM, MOST_SPREAD * there):
         raise InputError(
             f"{path.name} holds {there:,} bytes that claim to be {wanted:,} bytes of weights, by "
