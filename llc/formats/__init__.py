@@ -2,7 +2,7 @@
 
 from llc.formats.entries import dropped, find_state_dict, is_state_dict
 from llc.formats.fitting import fitted
-from llc.formats.memory import overlap, place_of
+from llc.formats.memory import Place, overlap, place_of
 from llc.formats.pickled import allowing
 from llc.formats.weights import (
     INDEX,
@@ -23,6 +23,7 @@ __all__ = [
     "LOG",
     "SUFFIXES",
     "WRAPPERS",
+    "Place",
     "allowing",
     "check_size",
     "dropped",

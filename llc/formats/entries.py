@@ -71,10 +71,8 @@ def find_state_dict(content: Any, name: str, entry: str | None = None) -> Mappin
     )
 
 
-def dropped(weights: Mapping[str, Any], patterns: Sequence[str]) -> Mapping[str, Any]:
+def dropped(weights: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, Any]:
     """Leave out the tensors whose names fit a pattern, as `fnmatch` has it."""
-    if not patterns:
-        return weights
     left = [key for key in weights if not any(fnmatchcase(key, each) for each in patterns)]
     return relabelled(weights, {key: key for key in left})
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from llc.errors import InputError
 from llc.formats.entries import is_extra, relabelled
@@ -78,7 +79,7 @@ class _Attempt:
         missing: names that the file lacks and must have.
         surplus: names that the model does not know.
         shapes: what has another shape, in words.
-        kinds: what is of another kind, in words.
+        kinds: name → what is of another kind, in words.
         failed: what the model's own loading said, where it failed.
         lent: weights that are not in the file and need no gradient.
         taken: what each of the model's tensors was given, after hooks.
@@ -88,7 +89,7 @@ class _Attempt:
     missing: list[str] = field(default_factory=list)
     surplus: list[str] = field(default_factory=list)
     shapes: list[str] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
     failed: str = ""
     lent: list[str] = field(default_factory=list)
     taken: dict[str, Tensor] = field(default_factory=dict)
@@ -107,13 +108,13 @@ class _Attempt:
     def of(cls, model: nn.Module, weights: Mapping[str, Any], own: Mapping[str, Any]) -> "_Attempt":
         """Load weights into a model, which is changed."""
         found = cls(model)
-        odd = [
-            f"{key} is a {type(value).__name__}"
+        odd = {
+            key: f"{key} is a {type(value).__name__}"
             for key, value in weights.items()
             if not isinstance(value, Tensor)
             and not is_extra(key)
             and isinstance(own.get(key, torch.empty(0)), Tensor)
-        ]
+        }
         if odd:
             found.kinds = odd
             return found
@@ -158,10 +159,10 @@ class _Attempt:
             given = state.get(key)
             if mine is None or not isinstance(given, Tensor):
                 continue
-            lazy = isinstance(mine, nn.parameter.UninitializedTensorMixin)
+            lazy = is_lazy(mine)
             wrong = _of_another_kind(given, mine, name)
             if wrong:
-                self.kinds.append(f"{key} is {wrong} and should be {_kind(mine)}")
+                self.kinds[key] = f"{key} is {wrong} and should be {_kind(mine)}"
                 # Not for the model to cast, or to fail at.
                 del state[key]
             elif not lazy and given.shape != mine.shape and (given.numel(), mine.ndim) != (1, 0):
@@ -177,6 +178,8 @@ class _Attempt:
         frozen = [key for key in missing if key in known and not known[key].requires_grad]
         modules = dict(self.model.named_modules(remove_duplicate=False))
         for key in missing:
+            if key in self.kinds:
+                continue
             place, _, name = key.rpartition(".")
             if name == COUNTER:
                 continue
@@ -318,7 +321,7 @@ def _refusal(name: str, attempt: _Attempt) -> str:
             ("missing", attempt.missing),
             ("not in the model", attempt.surplus),
             ("of another shape", attempt.shapes),
-            ("of another kind", attempt.kinds),
+            ("of another kind", list(attempt.kinds.values())),
         )
         if keys
     ]
@@ -326,10 +329,10 @@ def _refusal(name: str, attempt: _Attempt) -> str:
         problems = [attempt.failed]
     advice = "build the model the checkpoint was saved from"
     if attempt.kinds and not attempt.names + attempt.shapes:
-        advice = "give the weights as the model was trained, not packed or quantised"
-    if attempt.surplus and not attempt.missing + attempt.shapes + attempt.kinds:
-        first = attempt.surplus[0]
-        advice += f", or leave out what it does not use with --drop {first!r} (drop=[{first!r}])"
+        advice = "give tensors of the kind that the model was trained in, not packed or quantised"
+    if attempt.surplus and not (attempt.missing or attempt.shapes or attempt.kinds):
+        first = attempt.surplus[0][:120]
+        advice += f", or leave out what it does not use with --drop {first} (drop=[{first!r}])"
     return f"the checkpoint's tensors do not fit the model {name}: {'; '.join(problems)}: {advice}"
 
 

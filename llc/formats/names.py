@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from llc.formats.entries import relabelled
 from llc.formats.memory import Held
@@ -116,7 +117,7 @@ def _fits(
     for key, name in names.items():
         given, here = weights[key], own[name]
         both = isinstance(given, Tensor) and isinstance(here, Tensor)
-        lazy = isinstance(here, nn.parameter.UninitializedTensorMixin)
+        lazy = is_lazy(here)
         if both and not lazy and given.shape != here.shape:
             return False
     there = set(names.values())

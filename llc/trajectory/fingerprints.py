@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_flatten
 
 import llc
@@ -24,7 +25,11 @@ def fingerprint_weights(weights: Mapping[str, Tensor], task: str, settings: Sett
     digest = hashlib.sha256(f"{llc.__version__}\n{task}\n{_settings_key(settings)}".encode())
     for name in sorted(weights):
         digest.update(name.encode())
-        _add_tensor(digest, weights[name])
+        if isinstance(weights[name], Tensor):
+            _add_tensor(digest, weights[name])
+        else:
+            # A module's extra state.
+            digest.update(fingerprint_values(weights[name]).encode())
     return digest.hexdigest()
 
 
@@ -41,7 +46,8 @@ def fingerprint_parts(task: Task) -> dict[str, str]:
     """Hash a task's model, data and loss one by one, so that a difference can be named."""
     model = hashlib.sha256(str(task.model).encode())
     for name, parameter in task.model.named_parameters():
-        model.update(f"{name} {tuple(parameter.shape)} {parameter.requires_grad}".encode())
+        shape = None if is_lazy(parameter) else tuple(parameter.shape)
+        model.update(f"{name} {shape} {parameter.requires_grad}".encode())
     model.update(_source(type(task.model)))
     loss = hashlib.sha256()
     for part in (task.loss, task.batch_loss, task.potential):
