@@ -19,7 +19,8 @@ from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_weights
-from llc.trajectory.sources import Item, Source, as_items
+from llc.trajectory.given import given_items
+from llc.trajectory.sources import Item, Source
 
 __all__ = ["ScaleMap", "scale_map"]
 
@@ -80,6 +81,8 @@ def scale_map(
     out: str | Path | None = None,
     executor: Executor | None = None,
     progress: Callable[[int, ScaleCurve | None], None] | None = None,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
     **given: Any,
 ) -> ScaleMap:
     """Measure `llc.scale_curve` at every checkpoint of a training run.
@@ -93,13 +96,15 @@ def scale_map(
         executor: any ``concurrent.futures.Executor``; None computes here. Processes need a task
             that can be pickled, or a function that returns it.
         progress: called with (step, curve or None if skipped).
+        entry: which state dict to read from files that hold several, as for `llc.load_weights`.
+        drop: patterns of names to leave out of every checkpoint, as for `llc.load_weights`.
         **given: as for `llc.scale_curve`.
 
     Raises:
         InputError: no checkpoint, none that can be measured, or what `llc.scale_curve` refuses.
     """
     build, task = task, _built(task)
-    items = list(as_items(checkpoints))
+    items = list(given_items(task, checkpoints, entry, drop))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
     if gammas is None:

@@ -26,11 +26,15 @@ class Command:
         task: as after ``--task``, a file by its whole path.
         checkpoints: folders, files or patterns.
         arguments: of the task's function, where a demo gave some.
+        entry: which state dict was read from each checkpoint.
+        drop: patterns of names that were left out of each.
     """
 
     task: str
     checkpoints: tuple[str, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    entry: str | None = None
+    drop: tuple[str, ...] = ()
 
 
 def remember(
@@ -38,6 +42,8 @@ def remember(
     task: str,
     checkpoints: Sequence[str | Path],
     arguments: Mapping[str, Any] | None = None,
+    entry: str | None = None,
+    drop: Sequence[str] = (),
 ) -> None:
     """Write what a run folder is made of, unless it says so already."""
     record = {
@@ -47,6 +53,8 @@ def remember(
             for place in checkpoints
         ],
         "arguments": dict(arguments or {}),
+        **({} if entry is None else {"entry": entry}),
+        **({"drop": list(drop)} if drop else {}),
     }
     content = json.dumps(record, indent=1).encode()
     path = folder / FILE
@@ -61,7 +69,10 @@ def recall(folder: Path) -> Command | None:
         places = tuple(
             place if hub.is_named(place) else str(folder / place) for place in found["checkpoints"]
         )
-        return Command(str(found["task"]), places, dict(found["arguments"]))
+        return Command(
+            str(found["task"]), places, dict(found["arguments"]),
+            found.get("entry"), tuple(found.get("drop", ())),
+        )  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -22,7 +22,8 @@ COLUMNS = (
 def run(options: "Options") -> int:
     """Fine-tune once for each number of exceptions, trace, print and chart."""
     settings = chosen_settings(options)
-    task = load_task(options.task, arguments_of(options)).at(load_weights(options.checkpoint))
+    weights = load_weights(options.checkpoint, options.entry, options.drop)
+    task = load_task(options.task, arguments_of(options)).at(weights)
     with Bar("plant") as report:
         made = plant(
             task,

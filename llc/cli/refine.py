@@ -35,6 +35,8 @@ def run(options: "Options") -> int:
         settings=settings,
         execution=execution_of(options),
         workers=workers_of(options),
+        entry=options.entry,
+        drop=options.drop,
         progress=True,
     )
     with writable(options.out):

@@ -22,7 +22,7 @@ def run(options: "Options") -> int:
     out = options.out
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file, expected a folder, which may not exist yet")
-    weights = load_weights(options.checkpoint)
+    weights = load_weights(options.checkpoint, options.entry, options.drop)
     curve = scale_curve(
         load_task(options.task, arguments_of(options)).at(weights),
         gammas=gammas,

@@ -58,7 +58,9 @@ def run(options: "Options") -> int:
         with writable(options.out):
             result.to_csv(options.out / "trajectory.csv")
     with writable(options.out):
-        remember(options.out, options.task, places, arguments_of(options))
+        remember(
+            options.out, options.task, places, arguments_of(options), options.entry, options.drop
+        )
         figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
         if options.scales:
             mapped = _map_scales(options, result, workers)
@@ -94,6 +96,8 @@ def _map_scales(options: "Options", result: Trajectory, workers: int) -> ScaleMa
             places[0] if len(places) == 1 else list(places),
             out=options.out,
             executor=pool,
+            entry=options.entry,
+            drop=options.drop,
             progress=lambda *_: report("scales", next(done), len(result.points)),
             **given,
         )

@@ -1,6 +1,6 @@
 """Weights in files and folders of every common kind, as tensors by name; nothing is run."""
 
-from llc.formats.entries import dropped, find_state_dict, is_state_dict
+from llc.formats.entries import dropped, find_state_dict, is_state_dict, relabelled
 from llc.formats.fitting import fitted
 from llc.formats.memory import Place, overlap, place_of
 from llc.formats.pickled import allowing
@@ -37,5 +37,6 @@ __all__ = [
     "read_file",
     "read_folder",
     "read_shards",
+    "relabelled",
     "unwrap",
 ]

@@ -22,7 +22,8 @@ from llc.task import Task
 from llc.trajectory import Trajectory, trace
 from llc.trajectory.common import settle
 from llc.trajectory.disk import writable
-from llc.trajectory.sources import Source, as_items
+from llc.trajectory.given import given_items
+from llc.trajectory.sources import Source
 from llc.trajectory.watch import Progress
 
 __all__ = ["default_parts", "refine"]
@@ -40,6 +41,8 @@ def refine(
     execution: Execution | None = None,
     progress: Progress = None,
     workers: int = 1,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
     **given: Any,
 ) -> Refined:
     """Estimate the weight-refined LLC of parts of a network over training.
@@ -62,6 +65,8 @@ def refine(
         execution: as for `llc.trace`.
         progress: as for `llc.trace`; part after part.
         workers: as for `llc.trace`.
+        entry: as for `llc.trace`.
+        drop: as for `llc.trace`.
         **given: single settings, instead of ``settings``; ``freeze`` and ``n_eff`` as for
             `llc.trace`.
 
@@ -75,7 +80,7 @@ def refine(
         raise InputError(f"only={wanted.only} is given, expected parts: name it among them")
     built = task if isinstance(task, Task) else task()
     chosen = _named(built, parts)
-    items: Any = list(as_items(checkpoints))
+    items: Any = list(given_items(built, checkpoints, entry, drop))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
     folders = _folders(chosen)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from llc.errors import InputError
-from llc.formats import Place, place_of
+from llc.formats import Place, place_of, relabelled
 from llc.task import Task
 from llc.trajectory.sources import Item, Source, Weights, as_items, is_lazy
 
@@ -80,8 +80,8 @@ def _copied(task: Task, items: Iterator[Item]) -> Iterator[Item]:
         alike = alike + 1 if same and all(map(torch.equal, now, values)) else 1
         if alike == ALIKE:
             raise InputError(
-                f"the last {ALIKE} checkpoints before step {item.step} and at it are the same "
-                f"weights in one storage, as where state_dict() was kept in a list: {ADVICE}"
+                f"{ALIKE} checkpoints in a row, the last at step {item.step}, are the same weights "
+                f"in one storage, as where state_dict() was kept in a list: {ADVICE}"
             )
         before, values = live, now
         yield copy
@@ -98,7 +98,7 @@ def _trained(task: Task, weights: Mapping[str, Any]) -> list[Tensor]:
 
 def _clone(weights: Weights, copies: dict[Place, Tensor]) -> Any:
     """Copy a nest of tensors; names of one tensor stay names of one tensor."""
-    found = {}
+    found = relabelled(weights, {})
     for key, value in weights.items():
         if isinstance(value, Mapping):
             found[key] = _clone(value, copies)
