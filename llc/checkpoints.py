@@ -186,6 +186,14 @@ def save_checkpoint(
     path = folder / f"step_{step:07d}.safetensors"
     header = {key: repr(float(value)) for key, value in metadata.items()}
     write_whole(
-        path, save({k: w.detach().cpu().clone().contiguous() for k, w in weights.items()}, header)
+        path,
+        save(
+            {
+                k: w.detach().cpu().clone().contiguous()
+                for k, w in weights.items()
+                if isinstance(w, Tensor)  # not modules' extra states, which the format has not
+            },
+            header,
+        ),
     )
     return Checkpoint(step, path, dict(metadata))

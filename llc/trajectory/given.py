@@ -50,7 +50,9 @@ def narrowed(items: Iterator[Any], entry: str | None, drop: str | Sequence[str])
 
 
 def _refuse_shared(task: Task, items: Sequence[Item]) -> None:
-    seen: dict[tuple[Place | None, ...], int] = {}
+    seen: dict[tuple[Place | None, ...], Item] = {}
+    # One dictionary under two of many steps is meant; under all of them it is kept from a loop.
+    lone = len({id(item.weights) for item in items}) == 1
     for item in items:
         # Others may read a tensor from the disk each time that they are asked for it.
         if not isinstance(item.weights, dict):
@@ -58,12 +60,12 @@ def _refuse_shared(task: Task, items: Sequence[Item]) -> None:
         places = tuple(place_of(each) for each in _trained(task, item.read()[0]))
         if not any(places):
             continue
-        if places in seen:
+        other = seen.setdefault(places, item)
+        if other is not item and (lone or other.weights is not item.weights):
             raise InputError(
-                f"the checkpoints of steps {seen[places]} and {item.step} share one storage, as "
+                f"the checkpoints of steps {other.step} and {item.step} share one storage, as "
                 f"state_dict() of a model that is trained on does: {ADVICE}"
             )
-        seen[places] = item.step
 
 
 def _copied(task: Task, items: Iterator[Item]) -> Iterator[Item]:
