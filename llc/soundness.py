@@ -12,7 +12,7 @@ from llc.errors import InputError
 
 __all__ = [
     "PROBE", "check_finite", "check_kind", "check_repeatable", "couples_examples", "finite",
-    "refuse_sums", "usable",
+    "no_tensor", "refuse_sums", "usable",
 ]  # fmt: skip
 
 PROBE = 8
@@ -143,6 +143,22 @@ def check_repeatable(losses: Losses, most: int) -> None:
             "passes: take out dropout that stays on in eval mode, batch norm that keeps "
             "updating, shuffling augmentation, or whatever else draws random numbers"
         )
+
+
+def no_tensor(outputs: Any, error: Exception) -> str:
+    """Say what to do where a loss does not take what the model returns, which is no tensor."""
+    piece = "the tensor that the loss needs"
+    if isinstance(outputs, tuple | list) and outputs:
+        piece = f"{piece}, such as its element [0]"
+    elif isinstance(getattr(outputs, "logits", None), Tensor):
+        piece = ".logits"
+    elif isinstance(outputs, Mapping) and outputs:
+        piece = f"{piece}, such as its entry {str(next(iter(outputs)))[:60]!r}"
+    said = " ".join(str(error).split())[:120]
+    return (
+        f"the model returns a {type(outputs).__name__}, which the loss does not take ({said}): "
+        f"wrap the model in a module whose forward returns {piece}"
+    )
 
 
 def couples_examples(losses: Losses, table: Tensor) -> bool:

@@ -37,6 +37,8 @@ INDEX = ".safetensors.index.json"
 WRAPPERS = ("module.", "_orig_mod.")
 MADE_BY = {"module.": "DataParallel", "_orig_mod.": "torch.compile"}
 WHOLE = ("model.safetensors", "pytorch_model.bin")
+ADAPTER = "adapter_model.safetensors"
+"""What PEFT calls the weights of an adapter."""
 MOST_SPREAD = 64
 ROOM = 2**28
 LOG = logging.getLogger("llc")
@@ -58,8 +60,9 @@ def read_folder(path: Path) -> Any:
         return read_distributed(path)
     if _index(path):
         return read_shards(_index(path)[0])
-    if (path / WHOLE[0]).is_file():
-        return read_file(path / WHOLE[0])
+    for name in (WHOLE[0], ADAPTER):
+        if (path / name).is_file():
+            return read_file(path / name)
     count = sum(each.suffix in SUFFIXES for each in path.iterdir())
     if count:
         raise InputError(
