@@ -1,6 +1,6 @@
 """Checkpoints on disk: find them, read weights of any common kind, write our own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,7 +67,9 @@ def find_checkpoints(folder: str | Path, *, step_from: str | None = None) -> lis
     return [Checkpoint(step, path, read_metadata(path)) for step, path in found]
 
 
-def load_weights(path: str | Path) -> dict[str, Tensor]:
+def load_weights(
+    path: str | Path, entry: str | None = None, drop: str | Sequence[str] = ()
+) -> dict[str, Tensor]:
     """Read a state dict from ``.safetensors``, ``.npz``, or a pickle of torch that holds one.
 
     Pickles are ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` and ``.pth.tar``.
@@ -82,13 +84,23 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     names a model of the Hugging Face hub, in the local cache or to be downloaded, and
     ``hf:FOLDER`` one that ``save_pretrained`` wrote; both are read by transformers.
 
+    Args:
+        path: the file, folder or name.
+        entry: which state dict to read from a file that holds several, with dots between levels:
+            ``"model_ema"``, ``"ema.shadow"``. In a file that is one flat state dict, the prefix of
+            the names that are meant. Default: the only state dict of the file.
+        drop: patterns of names to leave out, as in `fnmatch`: ``"head.*"``.
+
     Raises:
-        InputError: the file is missing, is no checkpoint, or holds several state dicts.
+        InputError: the file is missing, is no checkpoint, or holds several state dicts; or it has
+            no such entry.
     """
-    return read_checkpoint(path)[0]
+    return read_checkpoint(path, entry, drop)[0]
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+def read_checkpoint(
+    path: str | Path, entry: str | None = None, drop: str | Sequence[str] = ()
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Read weights, as `load_weights`, and the numbers saved beside them, from one file.
 
     They stand in the header of a safetensors file, or beside the state dict in a dictionary of
@@ -97,13 +109,17 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, floa
     Raises:
         InputError: as `load_weights`.
     """
-    if hub.is_named(path):
-        return hub.load_weights(str(path)), {}
+    drop = (drop,) if isinstance(drop, str) else tuple(drop)
+    place = str(path) if hub.is_named(path) else None
     path = Path(path)
     folder = path if path.is_dir() else path.parent
-    if (path == folder or path.name in hub.WHOLE) and hub.is_saved(folder):
+    if place is None and (path == folder or path.name in hub.WHOLE) and hub.is_saved(folder):
         # Names in files of transformers need not be those of its modules.
-        return hub.load_weights(f"{hub.PREFIX}{folder}"), {}
+        place = f"{hub.PREFIX}{folder}"
+    if place is not None:
+        if entry is not None:
+            raise InputError(f"{place} is one model, without entries: drop entry={entry!r}")
+        return formats.dropped(hub.load_weights(place), drop), {}
     index = path.name.endswith((formats.INDEX, formats.INDEX_OF_PICKLES))
     if path.is_dir():
         content = formats.read_folder(path)
@@ -111,9 +127,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, floa
         content = formats.read_shards(path)
     else:
         content = formats.read_file(path)
-    found = formats.find_state_dict(content, path.name)
+    found = formats.find_state_dict(content, path.name, entry)
     formats.check_size(found, path if path.is_dir() else path.parent if index else path)
-    weights = formats.unwrap(found, path.name)
+    # By their names in the file, and by those that messages use.
+    weights = formats.unwrap(formats.dropped(found, drop), path.name)
+    weights = formats.dropped(weights, drop)
     if path.suffix == ".safetensors":
         return weights, read_metadata(path)
     return weights, {} if formats.is_state_dict(content) else formats.numbers(content)
@@ -145,6 +163,14 @@ def save_checkpoint(
     path = folder / f"step_{step:07d}.safetensors"
     header = {key: repr(float(value)) for key, value in metadata.items()}
     write_whole(
-        path, save({k: w.detach().cpu().clone().contiguous() for k, w in weights.items()}, header)
+        path,
+        save(
+            {
+                k: w.detach().cpu().clone().contiguous()
+                for k, w in weights.items()
+                if isinstance(w, Tensor)  # not modules' extra states, which the format has not
+            },
+            header,
+        ),
     )
     return Checkpoint(step, path, dict(metadata))

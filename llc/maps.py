@@ -19,8 +19,9 @@ from llc.settings import Settings
 from llc.surface import LossSurface
 from llc.task import Task
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_weights
+from llc.trajectory.given import given_items
 from llc.trajectory.sameness import Blueprint, Unlike, explained, refuse_kept
-from llc.trajectory.sources import Item, Source, as_items
+from llc.trajectory.sources import Item, Source
 
 __all__ = ["ScaleMap", "scale_map"]
 
@@ -82,6 +83,8 @@ def scale_map(
     executor: Executor | None = None,
     progress: Callable[[int, ScaleCurve | None], None] | None = None,
     step_from: str | None = None,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
     **given: Any,
 ) -> ScaleMap:
     """Measure `llc.scale_curve` at every checkpoint of a training run.
@@ -96,6 +99,8 @@ def scale_map(
             that can be pickled, or a function that returns it.
         progress: called with (step, curve or None if skipped).
         step_from: as for `llc.trace`.
+        entry: which state dict to read from files that hold several, as for `llc.load_weights`.
+        drop: patterns of names to leave out of every checkpoint, as for `llc.load_weights`.
         **given: as for `llc.scale_curve`.
 
     Raises:
@@ -104,7 +109,7 @@ def scale_map(
     """
     blueprint = Blueprint.of(task)
     task = blueprint()
-    items = list(as_items(checkpoints, step_from))
+    items = list(given_items(task, checkpoints, entry, drop, step_from))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
     if gammas is None:

@@ -26,6 +26,7 @@ from llc.soundness import (
     check_repeatable,
     couples_examples,
     finite,
+    no_tensor,
     refuse_sums,
     usable,
 )  # fmt: skip
@@ -386,4 +387,10 @@ class _WholeLoss(nn.Module):
             return self._batch_loss(self.model, batch)
         inputs, targets = batch
         assert self.loss is not None
-        return self.loss.function(self.model(inputs), targets)
+        outputs = self.model(inputs)
+        if isinstance(outputs, Tensor):
+            return self.loss.function(outputs, targets)
+        try:
+            return self.loss.function(outputs, targets)
+        except (AttributeError, TypeError) as error:
+            raise InputError(no_tensor(outputs, error)) from error

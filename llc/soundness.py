@@ -13,7 +13,7 @@ from llc.private import is_quantised
 
 __all__ = [
     "PROBE", "check_finite", "check_kind", "check_repeatable", "couples_examples", "finite",
-    "refuse_sums", "usable",
+    "no_tensor", "refuse_sums", "usable",
 ]  # fmt: skip
 
 PROBE = 8
@@ -192,6 +192,22 @@ def _first_values(losses: Losses, batch: Any) -> Tensor:
             plain, graph, rtol=1e-2, atol=1e-5, equal_nan=True
         )
     return losses.values(losses.centre, batch) if losses.differentiates else first
+
+
+def no_tensor(outputs: Any, error: Exception) -> str:
+    """Say what to do where a loss does not take what the model returns, which is no tensor."""
+    piece = "the tensor that the loss needs"
+    if isinstance(outputs, tuple | list) and outputs:
+        piece = f"{piece}, such as its element [0]"
+    elif isinstance(getattr(outputs, "logits", None), Tensor):
+        piece = ".logits"
+    elif isinstance(outputs, Mapping) and outputs:
+        piece = f"{piece}, such as its entry {str(next(iter(outputs)))[:60]!r}"
+    said = " ".join(str(error).split())[:120]
+    return (
+        f"the model returns a {type(outputs).__name__}, which the loss does not take ({said}): "
+        f"wrap the model in a module whose forward returns {piece}"
+    )
 
 
 def couples_examples(losses: Losses, table: Tensor) -> bool:

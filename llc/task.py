@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from llc import data as data_
 from llc import losses
 from llc.errors import InputError
 from llc.errors import some as _some
-from llc.formats import LOG, WRAPPERS
+from llc.formats import fitted, overlap
 from llc.private import is_quantised, private_copy
 from llc.symmetry import Symmetry
 
@@ -63,6 +62,12 @@ class Task:
         if not isinstance(self.model, nn.Module):
             raise InputError(
                 f"model is a {type(self.model).__name__}, expected an nn.Module with the weights w*"
+            )
+        if pair := overlap(self.model):
+            raise InputError(
+                f"{pair[0]} and {pair[1]} share memory but are two tensors of "
+                f"{type(self.model).__name__}, which would be moved apart: make them one parameter "
+                "(model.a.weight = model.b.weight), or give each its own memory (.clone())"
             )
         given = [k for k in ("loss", "batch_loss", "potential") if getattr(self, k) is not None]
         if len(given) != 1:
@@ -162,55 +167,19 @@ class Task:
     def at(self, weights: Mapping[str, Tensor]) -> "Task":
         """Return the same task with its model at other weights; this task's model is untouched.
 
+        The model's own ``load_state_dict`` decides what fits. Weights that need no gradient may be
+        missing, and are then this task's own.
+
         Raises:
-            InputError: keys or shapes do not fit the model.
+            InputError: names, shapes or kinds of the tensors do not fit the model, or weights that
+                are one in the model differ among them.
         """
         if is_quantised(self.model):
             raise InputError(
                 f"{type(self.model).__name__} is quantised, and its whole-number weights cannot be "
                 "sampled: give the model, and checkpoints, from before quantisation"
             )
-        own = self.model.state_dict()
-        weights = _renamed(weights, own)
-        # Tied weights appear under several names; files of safetensors hold one of them.
-        held = {_memory(own[key]) for key in own if key in weights}
-        missing = [key for key in own if key not in weights and _memory(own[key]) not in held]
-        surplus = [key for key in weights if key not in own]
-        shapes = [
-            f"{key} is {tuple(weights[key].shape)} and should be {tuple(own[key].shape)}"
-            for key in own
-            if key in weights
-            and all(map(_is_plain, (weights[key], own[key])))
-            and weights[key].shape != own[key].shape
-        ]
-        problems = [
-            f"{len(keys)} {what} ({_some(keys)})"
-            for what, keys in (
-                ("missing", missing),
-                ("not in the model", surplus),
-                ("of another shape", shapes),
-            )
-            if keys
-        ]
-        if problems:
-            raise InputError(
-                f"the checkpoint's tensors do not fit the model {type(self.model).__name__}: "
-                f"{'; '.join(problems)}: build the model the checkpoint was saved from"
-            )
-        model = private_copy(self.model)
-        model.load_state_dict(dict(weights), strict=False)
-        return replace(self, model=model)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor with memory of its own, as sparse and uninitialised ones are not."""
-    lazy = isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer)
-    return isinstance(value, Tensor) and not lazy and value.layout is torch.strided
-
-
-def _memory(value: Any) -> int:
-    """What tells tied tensors from others."""
-    return value.data_ptr() if _is_plain(value) else id(value)
+        return replace(self, model=fitted(self.model, private_copy, weights))
 
 
 def _symmetries(given: Any) -> tuple[Symmetry, ...]:
@@ -238,46 +207,3 @@ def _described(data: Any) -> str:
     if isinstance(data, tuple | list):
         return f"{len(data)} things an example"
     return f"a {type(data).__name__}"
-
-
-def _renamed(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Put back a prefix that `load_weights` took for a wrapper's and that the model itself has.
-
-    Or take off one that the model does not have, as Lightning's modules put before the weights of
-    the network that they train; what else they hold, as a metric's state, is left out.
-    """
-    for prefix in WRAPPERS:
-        named = all(key.startswith(prefix) for key in own)
-        if named and not any(key.startswith(prefix) for key in weights):
-            renamed = {prefix + key: value for key, value in weights.items()}
-            return _without_prefix(renamed, own, prefix) or renamed
-    return _without_prefix(weights, own, "") or weights
-
-
-def _without_prefix(
-    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], before: str
-) -> dict[str, Tensor] | None:
-    """Take the prefix off under which alone all of the model's weights stand; None if none is."""
-    if not own or any(key in weights for key in own):
-        return None
-    first = next(iter(own)).removeprefix(before)
-    found = []
-    for key in weights:
-        prefix = key.removeprefix(before).removesuffix(first)
-        if prefix.endswith(".") and key.endswith("." + first):
-            inside = {
-                before + k.removeprefix(before + prefix): value
-                for k, value in weights.items()
-                if k.startswith(before + prefix)
-            }
-            if set(own) <= set(inside):
-                found.append((prefix, inside))
-    if len(found) != 1:
-        return None
-    prefix, inside = found[0]
-    rest = len(weights) - len(inside)
-    LOG.info(
-        "prefix %r of the checkpoint's names taken off%s",
-        prefix, f", {rest} tensors without it left out" if rest else "",
-    )  # fmt: skip
-    return inside

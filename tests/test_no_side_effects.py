@@ -187,7 +187,7 @@ def test_accepted_model_that_draws_leaves_the_generator_alone(data):
 def test_choosing_settings_leaves_the_generator_alone(data):
     # γ is chosen outside any estimate, by runs of its own.
     task = llc.Task(DrawsInVain(3, 2), data, "cross_entropy")
-    states = [(step, task.model.state_dict()) for step in (1, 2)]
+    states = [(step, copy.deepcopy(task.model.state_dict())) for step in (1, 2)]
     before = process_state()
     llc.calibrate(task, budget=400)
     llc.trace(task, states, budget=400, draws=20, burn_in=20)
@@ -253,7 +253,8 @@ def test_trace_and_plot_change_nothing(data, tmp_path):
     task = llc.Task(model, data, "cross_entropy")
     settings = {**FAST, "draws": 20}
     before = model_state(model), process_state(), dict(matplotlib.rcParams)
-    result = llc.trace(task, [(1, model.state_dict()), (2, model.state_dict())], **settings)
+    states = [(1, model.state_dict()), (2, copy.deepcopy(model.state_dict()))]
+    result = llc.trace(task, states, **settings)
     llc.plot.save(llc.plot.trajectory(result), tmp_path / "figure")
     assert (model_state(model), process_state(), dict(matplotlib.rcParams)) == before
 

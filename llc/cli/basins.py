@@ -56,6 +56,8 @@ def run(options: "Options") -> int:
             seed=options.seed,
             device=options.device,
             progress=progress,
+            entry=options.entry if known is None or options.entry else known.entry,
+            drop=options.drop or (() if known is None else known.drop),
         )
     if options.data is not None:
         result = replace(result, settings={**result.settings, "data": options.data})

@@ -37,7 +37,8 @@ def run(options: "Options") -> int:
     if options.sweep:
         asked = with_sampler(asked)
     execution = execution_of(options)
-    task = load_task(options.task, arguments_of(options)).at(load_weights(options.checkpoint))
+    weights = load_weights(options.checkpoint, options.entry, options.drop)
+    task = load_task(options.task, arguments_of(options)).at(weights)
     with Bar(task.label) as report:
         found = choose(task, asked, options.out if options.sweep else None, execution, report)
     chosen = explained(found.settings, asked)

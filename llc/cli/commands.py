@@ -27,12 +27,16 @@ class Command:
         checkpoints: folders, files or patterns.
         arguments: of the task's function, where a demo gave some.
         step_from: as after ``--step-from``; None where it was not given.
+        entry: which state dict was read from each checkpoint.
+        drop: patterns of names that were left out of each.
     """
 
     task: str
     checkpoints: tuple[str, ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     step_from: str | None = None
+    entry: str | None = None
+    drop: tuple[str, ...] = ()
 
 
 def remember(
@@ -41,6 +45,8 @@ def remember(
     checkpoints: Sequence[str | Path],
     arguments: Mapping[str, Any] | None = None,
     step_from: str | None = None,
+    entry: str | None = None,
+    drop: Sequence[str] = (),
 ) -> None:
     """Write what a run folder is made of, unless it says so already."""
     record = {
@@ -51,6 +57,8 @@ def remember(
         ],
         "arguments": dict(arguments or {}),
         **({} if step_from is None else {"step_from": step_from}),
+        **({} if entry is None else {"entry": entry}),
+        **({"drop": list(drop)} if drop else {}),
     }
     content = json.dumps(record, indent=1).encode()
     path = folder / FILE
@@ -65,7 +73,10 @@ def recall(folder: Path) -> Command | None:
         places = tuple(
             place if hub.is_named(place) else str(folder / place) for place in found["checkpoints"]
         )
-        return Command(str(found["task"]), places, dict(found["arguments"]), found.get("step_from"))
+        return Command(
+            str(found["task"]), places, dict(found["arguments"]),
+            found.get("step_from"), found.get("entry"), tuple(found.get("drop", ())),
+        )  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

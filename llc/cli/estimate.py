@@ -27,7 +27,7 @@ def run(options: "Options") -> int:
     if options.audit:
         check_sampler(settings.sampler)
     arguments = arguments_of(options)
-    weights = load_weights(options.checkpoint)
+    weights = load_weights(options.checkpoint, options.entry, options.drop)
     task = load_task(options.task, arguments).at(weights)
     result = estimate_task(task, settings, execution=execution, progress=True)
     audit = None

@@ -21,7 +21,7 @@ def run(options: "Options") -> int:
         raise InputError(f"--out is the file {out}, expected a folder")
     result = circuits(
         load_task(options.task), str(options.checkpoints), frequencies=options.frequencies,
-        progress=True, step_from=options.step_from,
+        progress=True, step_from=options.step_from, entry=options.entry, drop=options.drop,
     )  # fmt: skip
     (out / "figures").mkdir(parents=True, exist_ok=True)
     path = result.save(out / "fourier.json")

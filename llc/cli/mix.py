@@ -18,7 +18,7 @@ COLUMNS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "weight
 def run(options: "Options") -> int:
     """Mix, trace, print and chart."""
     settings = chosen_settings(options)
-    one, other = (load_weights(path) for path in options.checkpoints)
+    one, other = (load_weights(path, options.entry, options.drop) for path in options.checkpoints)
     # What does not fit the model is said before anything is written.
     blueprint = blueprint_of(options)
     refuse_unsuited(blueprint().at(one), settings)

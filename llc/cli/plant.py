@@ -22,8 +22,9 @@ COLUMNS = (
 def run(options: "Options") -> int:
     """Fine-tune once for each number of exceptions, trace, print and chart."""
     settings = chosen_settings(options)
+    weights = load_weights(options.checkpoint, options.entry, options.drop)
     blueprint = blueprint_of(options)
-    task = blueprint().at(load_weights(options.checkpoint))
+    task = blueprint().at(weights)
     refuse_unsuited(task, settings)
     with Bar("plant") as report:
         made = plant(

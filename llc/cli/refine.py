@@ -36,6 +36,8 @@ def run(options: "Options") -> int:
         execution=execution_of(options),
         workers=workers_of(options),
         step_from=options.step_from,
+        entry=options.entry,
+        drop=options.drop,
         progress=True,
     )
     with writable(options.out):

@@ -24,7 +24,7 @@ def run(options: "Options") -> int:
         raise InputError(f"--out {out} is a file, expected a folder, which may not exist yet")
     if out is not None:
         check_writable(out)
-    weights = load_weights(options.checkpoint)
+    weights = load_weights(options.checkpoint, options.entry, options.drop)
     curve = scale_curve(
         load_task(options.task, arguments_of(options)).at(weights),
         gammas=gammas,

@@ -18,7 +18,7 @@ __all__ = ["run"]
 def run(options: "Options") -> int:
     """Load, check, print; 1 if a symmetry does not hold and ``--strict`` was given."""
     settings, execution = settings_of(options), execution_of(options)
-    weights = load_weights(options.checkpoint)
+    weights = load_weights(options.checkpoint, options.entry, options.drop)
     check = check_symmetries(
         load_task(options.task, arguments_of(options)).at(weights),
         settings=settings,

@@ -59,8 +59,10 @@ def run(options: "Options") -> int:
         with writable(options.out):
             result.to_csv(options.out / "trajectory.csv")
     with writable(options.out):
-        arguments = arguments_of(options)
-        remember(options.out, options.task, places, arguments, options.step_from)
+        remember(
+            options.out, options.task, places, arguments_of(options), options.step_from,
+            options.entry, options.drop,
+        )  # fmt: skip
         figures = plot.save(plot.trajectory(result), options.out / "figures" / "trajectory")
         if options.scales:
             mapped = _map_scales(options, blueprint, result, workers)
@@ -99,6 +101,8 @@ def _map_scales(
             out=options.out,
             executor=pool,
             step_from=options.step_from,
+            entry=options.entry,
+            drop=options.drop,
             progress=lambda *_: report("scales", next(done), len(result.points)),
             **given,
         )

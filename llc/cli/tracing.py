@@ -44,6 +44,8 @@ def traced(options: "Trace", blueprint: Blueprint | None = None) -> Trajectory:
         follow=options.follow,
         follow_for=options.follow_for,
         execution=execution_of(options),
+        entry=options.entry,
+        drop=options.drop,
         # Of a shard the folder, and with it the figure, is shared.
         progress=Drawing(options.out) if options.shard is None else True,
     )

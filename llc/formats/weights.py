@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from llc.archives import UNREADABLE, read_arrays
-from llc.errors import InputError, brief, some
+from llc.errors import InputError, brief
 from llc.files import read_json
 from llc.formats.distributed import DESCRIPTION, read_distributed
+from llc.formats.entries import find_state_dict, relabelled
 from llc.formats.layouts import INDEX, PAGE, READ, SUFFIXES, index_of, one_in
 from llc.formats.pickled import read_pickle
 from llc.formats.recorded import recorded_in_arrays
@@ -24,8 +25,6 @@ __all__ = [
     "LOG",
     "WRAPPERS",
     "check_size",
-    "find_state_dict",
-    "is_state_dict",
     "numbers",
     "read_file",
     "read_folder",
@@ -173,7 +172,7 @@ def check_size(weights: Mapping[str, Tensor], path: Path) -> None:
     """
     files = [part for part in path.iterdir() if part.is_file()] if path.is_dir() else [path]
     there = sum(file.stat().st_size for file in files)
-    dense = [w for w in weights.values() if w.layout is torch.strided]
+    dense = [w for w in weights.values() if isinstance(w, Tensor) and w.layout is torch.strided]
     wanted = sum(w.numel() * w.element_size() for w in dense)
     if wanted > max(ROOM, MOST_SPREAD * there):
         raise InputError(
@@ -182,47 +181,13 @@ def check_size(weights: Mapping[str, Tensor], path: Path) -> None:
         )
 
 
-def find_state_dict(content: Any, name: str) -> Mapping[str, Tensor]:
-    """Return the one state dict that a file's content is or holds.
-
-    Raises:
-        InputError: there is none, or several.
-    """
-    if is_state_dict(content):
-        return content
-    if isinstance(content, Mapping):
-        inside = {key: value for key, value in content.items() if is_state_dict(value)}
-        if len(inside) == 1:
-            return next(iter(inside.values()))
-        if inside:
-            raise InputError(
-                f"{name} holds {len(inside)} state dicts ({some(inside)}), "
-                "expected one: save the one you mean to a file of its own"
-            )
-        keys = some(content, 5) or "nothing"
-        raise InputError(f"{name} holds {keys}, but no state dict: save model.state_dict()")
-    raise InputError(
-        f"{name} holds a {type(content).__name__}, expected a state dict or a dictionary that "
-        "holds one: save model.state_dict()"
-    )
-
-
-def is_state_dict(value: Any) -> bool:
-    """Whether a value maps names to tensors, and nothing else."""
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-    )
-
-
 def unwrap(weights: Mapping[str, Tensor], name: str = "the checkpoint") -> dict[str, Tensor]:
     """Take the prefixes of ``DataParallel`` and ``torch.compile`` off; the log says so."""
-    result = dict(weights)
+    result = relabelled(weights, {key: key for key in weights})
     while result and (
         prefix := next((p for p in WRAPPERS if all(k.startswith(p) for k in result)), None)
     ):
-        result = {key.removeprefix(prefix): value for key, value in result.items()}
+        result = relabelled(result, {key: key.removeprefix(prefix) for key in result})
         LOG.info("%s: prefix %r of %s taken off", name, prefix, MADE_BY[prefix])
     return result
 

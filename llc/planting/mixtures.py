@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from llc.errors import InputError, some
@@ -79,19 +79,23 @@ def splice(one: Weights, other: Weights, names: str | Sequence[str]) -> dict[str
         taken |= fitting
     if not taken:
         raise InputError("names is empty, expected at least one tensor to take")
-    return {name: (other if name in taken else one)[name].detach().clone() for name in one}
+    return {name: _copy((other if name in taken else one)[name]) for name in one}
 
 
 def _mixed(one: Weights, other: Weights, m: float) -> dict[str, Tensor]:
     # (1 − m)·a + m·b rather than lerp: at both ends it is exact.
     return {
-        name: a.detach().clone() if not _is_mixable(a) else ((1 - m) * a + m * other[name]).detach()
+        name: ((1 - m) * a + m * other[name]).detach() if _is_mixable(a) else _copy(a)
         for name, a in one.items()
     }
 
 
-def _is_mixable(tensor: Tensor) -> bool:
-    return torch.is_floating_point(tensor) or torch.is_complex(tensor)
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _is_mixable(tensor: Any) -> bool:
+    return isinstance(tensor, Tensor) and (tensor.is_floating_point() or tensor.is_complex())
 
 
 def _same(one: Weights, other: Weights) -> None:
@@ -102,6 +106,13 @@ def _same(one: Weights, other: Weights) -> None:
             f"{apart[0]} is in one of the two checkpoints alone, expected two of the same model"
         )
     for name, tensor in one.items():
+        if not isinstance(tensor, Tensor):
+            continue  # a module's extra state
+        if _is_mixable(tensor) and not _is_mixable(other[name]):
+            raise InputError(
+                f"{name} is {tensor.dtype} in one checkpoint and {other[name].dtype} in the other, "
+                "expected two of the same model"
+            )
         if tensor.shape != other[name].shape:
             raise InputError(
                 f"{name} is {tuple(tensor.shape)} in one checkpoint and "

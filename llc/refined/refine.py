@@ -23,9 +23,10 @@ from llc.trajectory import Trajectory, trace
 from llc.trajectory.checks import check
 from llc.trajectory.common import is_open, settle
 from llc.trajectory.disk import writable
+from llc.trajectory.given import given_items
 from llc.trajectory.processes import compare_elsewhere
 from llc.trajectory.sameness import Blueprint
-from llc.trajectory.sources import Source, as_items
+from llc.trajectory.sources import Source
 from llc.trajectory.watch import Progress
 
 __all__ = ["default_parts", "refine"]
@@ -44,6 +45,8 @@ def refine(
     progress: Progress = None,
     workers: int = 1,
     step_from: str | None = None,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
     **given: Any,
 ) -> Refined:
     """Estimate the weight-refined LLC of parts of a network over training.
@@ -67,6 +70,8 @@ def refine(
         progress: as for `llc.trace`; part after part.
         workers: as for `llc.trace`.
         step_from: as for `llc.trace`.
+        entry: as for `llc.trace`.
+        drop: as for `llc.trace`.
         **given: single settings, instead of ``settings``; ``freeze`` and ``n_eff`` as for
             `llc.trace`.
 
@@ -82,7 +87,7 @@ def refine(
     blueprint = Blueprint.of(task)
     built = blueprint()
     chosen = _named(built, parts)
-    items: Any = list(as_items(checkpoints, step_from))
+    items: Any = list(given_items(built, checkpoints, entry, drop, step_from))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
     folders = _folders(chosen)

@@ -17,7 +17,8 @@ from llc.isolation import undisturbed
 from llc.progress import Bar
 from llc.task import Task
 from llc.tasks import fourier
-from llc.trajectory.sources import Source, as_items
+from llc.trajectory.given import given_items
+from llc.trajectory.sources import Source
 
 __all__ = ["Birth", "Circuits", "circuits"]
 
@@ -132,6 +133,8 @@ def circuits(
     frequencies: Sequence[int] | None = None,
     progress: bool = False,
     step_from: str | None = None,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
 ) -> Circuits:
     """Measure a network that adds modulo p in the Fourier basis, at every checkpoint.
 
@@ -143,6 +146,8 @@ def circuits(
         frequencies: key frequencies; those with 2 % of the last checkpoint's variance if left out.
         progress: whether to show a bar.
         step_from: as for `llc.trace`.
+        entry: which state dict to read from files that hold several, as for `llc.load_weights`.
+        drop: patterns of names to leave out of every checkpoint, as for `llc.load_weights`.
 
     Returns:
         The measures, by step.
@@ -151,7 +156,7 @@ def circuits(
         InputError: the task is of another kind, no frequency stands out, or no checkpoint.
     """
     prime = _prime(task)
-    items = list(as_items(checkpoints, step_from))
+    items = list(given_items(task, checkpoints, entry, drop, step_from))
     if not items:
         raise InputError("checkpoints is empty: give at least one")
     rows = []

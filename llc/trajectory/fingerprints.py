@@ -28,7 +28,11 @@ def fingerprint_weights(weights: Mapping[str, Tensor], task: str, settings: Sett
     digest = hashlib.sha256(f"{llc.__version__}\n{task}\n{_settings_key(settings)}".encode())
     for name in sorted(weights):
         digest.update(name.encode())
-        add_tensor(digest, weights[name])
+        if isinstance(weights[name], Tensor):
+            add_tensor(digest, weights[name])
+        else:
+            # A module's extra state.
+            digest.update(fingerprint_values(weights[name]).encode())
     return digest.hexdigest()
 
 

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from llc.checkpoints import SUFFIXES, Checkpoint, load_weights, read_checkpoint
 from llc.errors import InputError
-from llc.formats import LOG, checkpoints_in, is_checkpoint, is_model_folder
+from llc.formats import (
+    LOG,
+    checkpoints_in,
+    dropped,
+    find_state_dict,
+    is_checkpoint,
+    is_model_folder,
+)
 from llc.language import hub
 from llc.ordering import Ordering
 
@@ -39,12 +46,16 @@ class Item:
         path: the file; None where the weights are in hand.
         weights: in hand; None where there is a file.
         metadata: numbers known beside those that the file holds.
+        entry: which state dict is meant, as for `llc.load_weights`.
+        drop: patterns of names that are left out, as for `llc.load_weights`.
     """
 
     step: int
     path: Path | None = None
     weights: Weights | None = None
     metadata: Mapping[str, float] = field(default_factory=dict)
+    entry: str | None = None
+    drop: tuple[str, ...] = ()
 
     def read(self) -> tuple[Weights, dict[str, float]]:
         """Return weights and metadata.
@@ -53,9 +64,12 @@ class Item:
             InputError: the file cannot be used.
         """
         if self.weights is not None:
-            return self.weights, dict(self.metadata)
+            held = self.weights
+            if self.entry is not None:
+                held = find_state_dict(held, f"step {self.step}", self.entry)
+            return dropped(held, self.drop), dict(self.metadata)
         assert self.path is not None
-        weights, found = read_checkpoint(self.path)
+        weights, found = read_checkpoint(self.path, self.entry, self.drop)
         return weights, {**{k: v for k, v in found.items() if k != "step"}, **self.metadata}
 
 

@@ -1,6 +1,6 @@
 """Estimate every checkpoint of a training run with one set of settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -22,11 +22,12 @@ from llc.trajectory.crew import Crew, Foreign, Here
 from llc.trajectory.disk import held
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_values
 from llc.trajectory.follow import follow as follow_files
+from llc.trajectory.given import given_items, narrowed
 from llc.trajectory.processes import Processes
 from llc.trajectory.record import compare_task, settle_in
 from llc.trajectory.run import Run
 from llc.trajectory.sameness import Blueprint, Unlike, built, explained
-from llc.trajectory.sources import Source, as_items, coarse_to_fine, is_lazy
+from llc.trajectory.sources import Source, coarse_to_fine, is_lazy
 from llc.trajectory.store import Kept, RunFolder
 from llc.trajectory.trajectory import Trajectory
 from llc.trajectory.watch import Progress, Watch
@@ -53,6 +54,8 @@ def trace(
     follow_for: float | None = None,
     execution: Execution | None = None,
     progress: Progress = None,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
     **given: Any,
 ) -> Trajectory:
     """Estimate the LLC at every checkpoint of a training run.
@@ -101,6 +104,8 @@ def trace(
             First, last and middle checkpoint come first, then those between them, so that what is
             finished spans the whole run; files that come one by one, shards and stacks keep their
             order.
+        entry: which state dict to read from files that hold several, as for `llc.load_weights`.
+        drop: patterns of names to leave out of every checkpoint, as for `llc.load_weights`.
         **given: single settings, instead of ``settings``.
 
     Returns:
@@ -123,15 +128,15 @@ def trace(
     # Before a folder is made: what is not there leaves nothing behind.
     items = None
     if not follow and not is_lazy(checkpoints):
-        items = list(as_items(checkpoints, step_from))
+        items = list(given_items(task, checkpoints, entry, drop, step_from))
         if not items:
             raise InputError("checkpoints is empty: give at least one")
     with nullcontext() if out is None else held(Path(out), shared=shard is not None):
         if follow:
             assert isinstance(checkpoints, str | Path)
-            feed = follow_files(checkpoints, follow_for, step_from=step_from)
+            feed = narrowed(follow_files(checkpoints, follow_for, step_from=step_from), entry, drop)
         else:
-            feed = as_items(checkpoints, step_from)
+            feed = given_items(task, checkpoints, entry, drop, step_from)
             if items is not None:
                 # Shards and stacks are parts of the run in its own order.
                 alone = shard is None and stack == 1

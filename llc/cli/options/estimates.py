@@ -16,6 +16,7 @@ from llc.cli.options.sampling import (
     OptionalText,
     OptionalTexts,
     OptionalWeighting,
+    Patterns,
     Sampled,
     TaskName,
 )
@@ -132,6 +133,12 @@ class Scale:
     """Evaluate the model in bfloat16 where torch's autocast does."""
     out: OptionalPath = None
     """Folder for table, JSON and figure."""
+    entry: OptionalText = None
+    """Name of the state dict to read from files that hold several, such as model_ema or ema.shadow;
+    the only one there is unless given."""
+    drop: Patterns = ()
+    """Leave out the tensors of a file whose names fit this pattern, such as 'head.*'; may be given
+    several times."""
     allow_globals: OptionalTexts = None
     """Names (module.name) that pickled files may ask for; none is run; after CKPT."""
     json: Flag = False

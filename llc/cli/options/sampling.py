@@ -20,6 +20,7 @@ __all__ = [
     "OptionalText",
     "OptionalTexts",
     "OptionalWeighting",
+    "Patterns",
     "Sampled",
     "Sampler",
     "Sampling",
@@ -44,6 +45,11 @@ OptionalFloats = Annotated[tuple[float, ...] | None, _left_out("FLOAT [FLOAT ...
 OptionalPath = Annotated[Path | None, _left_out("FOLDER")]
 OptionalInts = Annotated[tuple[int, ...] | None, _left_out("INT [INT ...]")]
 OptionalTexts = Annotated[tuple[str, ...] | None, _left_out("TEXT [TEXT ...]")]
+Patterns = Annotated[
+    tuple[str, ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(metavar="PATTERN", help_behavior_hint=""),
+]
 OptionalShard = Annotated[str | None, _left_out("i/N")]
 Sampler = Literal[
     "auto",
@@ -128,6 +134,12 @@ class Sampling:
     """GiB that chains may take; 80 % of what is free if left out."""
     autocast: Flag = False
     """Evaluate the model in bfloat16 where torch's autocast does."""
+    entry: OptionalText = None
+    """Name of the state dict to read from files that hold several, such as model_ema or ema.shadow;
+    the only one there is unless given."""
+    drop: Patterns = ()
+    """Leave out the tensors of a file whose names fit this pattern, such as 'head.*'; may be given
+    several times."""
     allow_globals: OptionalTexts = None
     """Names (module.name) that pickled files may ask for; none is run; after CKPT."""
     json: Flag = False

@@ -15,6 +15,7 @@ from llc.cli.options.sampling import (
     OptionalShard,
     OptionalText,
     OptionalTexts,
+    Patterns,
     Sampling,
     TaskName,
 )
@@ -213,6 +214,12 @@ class Basins:
     """Where to compute, cpu or cuda; the model's own if left out."""
     out: OptionalPath = None
     """Folder for table, JSON and figures; RUN if left out."""
+    entry: OptionalText = None
+    """Name of the state dict to read from files that hold several, such as model_ema or ema.shadow;
+    the only one there is unless given."""
+    drop: Patterns = ()
+    """Leave out the tensors of a file whose names fit this pattern, such as 'head.*'; may be given
+    several times."""
     allow_globals: OptionalTexts = None
     """Names (module.name) that pickled files may ask for; none is run; after RUN."""
     json: Flag = False
@@ -242,6 +249,12 @@ class Fourier:
         tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint="")
     ] = None
     """Key frequencies; those of the last checkpoint if left out."""
+    entry: OptionalText = None
+    """Name of the state dict to read from files that hold several, such as model_ema or ema.shadow;
+    the only one there is unless given."""
+    drop: Patterns = ()
+    """Leave out the tensors of a file whose names fit this pattern, such as 'head.*'; may be given
+    several times."""
     allow_globals: OptionalTexts = None
     """Names (module.name) that pickled files may ask for; none is run; after CHECKPOINTS."""
     json: Flag = False

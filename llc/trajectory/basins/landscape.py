@@ -15,10 +15,11 @@ from llc.errors import InputError
 from llc.objective import CHUNK, Objective
 from llc.private import private_copy
 from llc.task import Task
+from llc.trajectory.sources import Item
 
 __all__ = ["Landscape", "Place", "Weights", "blended", "weights_of"]
 
-Weights = Mapping[str, Tensor] | str | Path
+Weights = Mapping[str, Tensor] | str | Path | Item
 ROUNDINGS = 8
 
 
@@ -135,6 +136,8 @@ class Landscape:
 
 def weights_of(given: Weights) -> Mapping[str, Tensor]:
     """Return named weights, read from their file if they are in one."""
+    if isinstance(given, Item):
+        return given.read()[0]
     if isinstance(given, str | Path):
         return load_weights(given)
     if not isinstance(given, Mapping):

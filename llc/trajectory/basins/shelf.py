@@ -39,6 +39,7 @@ class Shelf:
     """
 
     def __init__(self, task: Task, items: Sequence[Item], data: Any, device: str | None) -> None:
+        self._task = task
         self.items: list[Item] = []
         self.marks: list[str] = []
         self.skipped: dict[int, str] = {}
@@ -75,11 +76,11 @@ class Shelf:
 
     def weights(self, number: int) -> Mapping[str, Tensor]:
         """Return a checkpoint's named weights."""
-        return self.land.task.at(self.items[number].read()[0]).model.state_dict()
+        return self._task.at(self.items[number].read()[0]).model.state_dict()
 
     def readers(self) -> "list[Any]":
         """Return what `llc.trajectory.basins.landscape.weights_of` reads, one a checkpoint."""
-        return [item.weights if item.path is None else item.path for item in self.items]
+        return list(self.items)
 
     def _put(self, number: int, place: Place) -> None:
         self._places[number] = place

@@ -18,7 +18,8 @@ from llc.trajectory.basins.result import Basins
 from llc.trajectory.basins.shelf import Shelf
 from llc.trajectory.basins.similarities import EXAMPLES, Similarity, check_examples, compare
 from llc.trajectory.fingerprints import fingerprint_task
-from llc.trajectory.sources import Item, Source, as_items
+from llc.trajectory.given import given_items
+from llc.trajectory.sources import Item, Source
 
 __all__ = ["COUNT", "basins", "picked"]
 
@@ -46,6 +47,8 @@ def basins(
     seed: int = 0,
     device: str | None = None,
     progress: Progress | None = None,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
 ) -> Basins:
     """Ask of a training run which of its checkpoints lie in one basin.
 
@@ -76,6 +79,8 @@ def basins(
         seed: of curves and of the draw of examples.
         device: where to compute; None keeps the model's own.
         progress: called with (pieces of work done, in all).
+        entry: which state dict to read from files that hold several, as for `llc.load_weights`.
+        drop: patterns of names to leave out of every checkpoint, as for `llc.load_weights`.
 
     Raises:
         InputError: fewer than two checkpoints that can be used, a step that is not there, no such
@@ -84,7 +89,7 @@ def basins(
     check_points(points)
     check_curve(bends, budget, batch_size)
     check_examples(examples)
-    items = picked(list(as_items(checkpoints, step_from)), count, steps)
+    items = picked(list(given_items(task, checkpoints, entry, drop, step_from)), count, steps)
     with undisturbed():
         shelf = Shelf(task, items, data, device)
         land, task = shelf.land, shelf.land.task
