@@ -4,6 +4,7 @@ import copy
 from typing import TypeVar
 
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from llc.errors import InputError
 
@@ -18,8 +19,14 @@ def private_copy(model: Module) -> Module:
     Raises:
         InputError: the model holds something that cannot be copied.
     """
+    # Of lazy buffers, which torch does not copy itself.
+    lazy = {
+        id(b): UninitializedBuffer(b.requires_grad, b.data.device, b.data.dtype)
+        for b in model.buffers()
+        if is_lazy(b)
+    }
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, lazy)
     except (NotImplementedError, RuntimeError, TypeError) as error:
         # Hooks that keep what passed through share it with every copy: TransformerLens 4 does.
         said = " ".join(str(error).split())[:150]

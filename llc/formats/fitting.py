@@ -130,6 +130,10 @@ class _Attempt:
                 result = None
                 found.failed = "" if found.shapes else _first(error)
         now = model.state_dict()
+        for key in now:
+            # Of modules that load by themselves, as scripted ones do.
+            if key in complete and key not in found.taken and not found.shapes:
+                found._look(key, complete[key], now[key])
         missing = [key for key in now if key not in complete]
         surplus = [key for key in complete if key not in now]
         missing = list(getattr(result, "missing_keys", missing))
@@ -155,22 +159,23 @@ class _Attempt:
 
     def _watch(self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
         for name, mine in (*module._parameters.items(), *module._buffers.items()):
-            key = prefix + name
-            given = state.get(key)
-            if mine is None or not isinstance(given, Tensor):
-                continue
-            lazy = is_lazy(mine)
-            wrong = _of_another_kind(given, mine, name)
-            if wrong:
-                self.kinds[key] = f"{key} is {wrong} and should be {_kind(mine)}"
+            self._look(prefix + name, state.get(prefix + name), mine)
+            if prefix + name in self.kinds:
                 # Not for the model to cast, or to fail at.
-                del state[key]
-            elif not lazy and given.shape != mine.shape and (given.numel(), mine.ndim) != (1, 0):
-                self.shapes.append(
-                    f"{key} is {tuple(given.shape)} and should be {tuple(mine.shape)}"
-                )
-            else:
-                self.taken[key] = given
+                state.pop(prefix + name, None)
+
+    def _look(self, key: str, given: Any, mine: Any) -> None:
+        """Note what one of the model's tensors is given, and what speaks against it."""
+        if not isinstance(mine, Tensor) or not isinstance(given, Tensor):
+            return
+        lazy, name = is_lazy(mine), key.rpartition(".")[2]
+        wrong = _of_another_kind(given, mine, name)
+        if wrong:
+            self.kinds[key] = f"{key} is {wrong} and should be {_kind(mine)}"
+        elif not lazy and given.shape != mine.shape and (given.numel(), mine.ndim) != (1, 0):
+            self.shapes.append(f"{key} is {tuple(given.shape)} and should be {tuple(mine.shape)}")
+        else:
+            self.taken[key] = given
 
     def _lend(self, missing: list[str], given: Mapping[str, Any]) -> None:
         """Sort what is missing into what may be the model's own, and what may not."""
@@ -269,16 +274,16 @@ def _of_another_kind(given: Tensor, own: Tensor, name: str) -> str:
         (t.is_floating_point(), t.is_complex(), t.is_quantized, t.layout != torch.strided)
         for t in (given, own)
     ]
-    if sorts[0] == sorts[1] and given.is_floating_point():
-        return ""
     if given.is_meta:
         return "on the meta device, without values,"
+    if sorts[0] == sorts[1] and given.is_floating_point():
+        return ""
     if any(sorts[1][:3]) or any(sorts[0][1:]):
         return "" if sorts[0] == sorts[1] else _kind(given)
     # Whole numbers and truth values: what the cast leaves as it is.
     if name == COUNTER or torch.equal(given.to(own.dtype).to(given.dtype), given):
         return ""
-    return f"{given.dtype}, with numbers beyond {own.dtype},"
+    return f"{given.dtype}, with numbers that {own.dtype} cannot hold,"
 
 
 def _same(given: Tensor, here: Any) -> bool:
