@@ -338,6 +338,15 @@ def _refusal(name: str, attempt: _Attempt) -> str:
     if attempt.surplus and not (attempt.missing or attempt.shapes or attempt.kinds):
         first = attempt.surplus[0][:120]
         advice += f", or leave out what it does not use with --drop {first} (drop=[{first!r}])"
+    if (
+        attempt.missing
+        and attempt.surplus
+        and any(hasattr(module, "from_pretrained") for module in attempt.model.modules())
+    ):
+        advice += (
+            "; files of transformers may hold other names than its modules: read each with "
+            "from_pretrained, and give pairs (step, model.state_dict())"
+        )
     return f"the checkpoint's tensors do not fit the model {name}: {'; '.join(problems)}: {advice}"
 
 
