@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from llc.errors import InputError, brief
 
@@ -29,11 +30,16 @@ def private_copy(model: Module) -> Module:
                 "weights: give its values as a dense parameter, and build the sparse tensor in "
                 "the forward pass"
             )
-    # Tensors that copy.deepcopy does not take.
+    # Tensors that copy.deepcopy does not take: sparse ones, and lazy buffers.
     memo: dict[int, Any] = {
         id(tensor): tensor.detach().clone()
         for tensor in _tensors(model)
         if tensor.layout is not torch.strided
+    }
+    memo |= {
+        id(b): UninitializedBuffer(b.requires_grad, b.data.device, b.data.dtype)
+        for b in model.buffers()
+        if is_lazy(b)
     }
     try:
         with torch.no_grad():  # else the weights of scripted modules are computed from the user's

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from llc.errors import InputError
+from llc.errors import InputError, some
 from llc.formats.entries import is_extra, relabelled
 from llc.formats.memory import Held, place_of, shared
 from llc.formats.names import renamings, usual_prefixes
@@ -130,6 +130,10 @@ class _Attempt:
                 result = None
                 found.failed = "" if found.shapes else _first(error)
         now = model.state_dict()
+        for key in now:
+            # Of modules that load by themselves, as scripted ones do.
+            if key in complete and key not in found.taken and not found.shapes:
+                found._look(key, complete[key], now[key])
         missing = [key for key in now if key not in complete]
         surplus = [key for key in complete if key not in now]
         missing = list(getattr(result, "missing_keys", missing))
@@ -155,22 +159,23 @@ class _Attempt:
 
     def _watch(self, module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
         for name, mine in (*module._parameters.items(), *module._buffers.items()):
-            key = prefix + name
-            given = state.get(key)
-            if mine is None or not isinstance(given, Tensor):
-                continue
-            lazy = is_lazy(mine)
-            wrong = _of_another_kind(given, mine, name)
-            if wrong:
-                self.kinds[key] = f"{key} is {wrong} and should be {_kind(mine)}"
+            self._look(prefix + name, state.get(prefix + name), mine)
+            if prefix + name in self.kinds:
                 # Not for the model to cast, or to fail at.
-                del state[key]
-            elif not lazy and given.shape != mine.shape and (given.numel(), mine.ndim) != (1, 0):
-                self.shapes.append(
-                    f"{key} is {tuple(given.shape)} and should be {tuple(mine.shape)}"
-                )
-            else:
-                self.taken[key] = given
+                state.pop(prefix + name, None)
+
+    def _look(self, key: str, given: Any, mine: Any) -> None:
+        """Note what one of the model's tensors is given, and what speaks against it."""
+        if not isinstance(mine, Tensor) or not isinstance(given, Tensor):
+            return
+        lazy, name = is_lazy(mine), key.rpartition(".")[2]
+        wrong = _of_another_kind(given, mine, name)
+        if wrong:
+            self.kinds[key] = f"{key} is {wrong} and should be {_kind(mine)}"
+        elif not lazy and given.shape != mine.shape and (given.numel(), mine.ndim) != (1, 0):
+            self.shapes.append(f"{key} is {tuple(given.shape)} and should be {tuple(mine.shape)}")
+        else:
+            self.taken[key] = given
 
     def _lend(self, missing: list[str], given: Mapping[str, Any]) -> None:
         """Sort what is missing into what may be the model's own, and what may not."""
@@ -269,16 +274,16 @@ def _of_another_kind(given: Tensor, own: Tensor, name: str) -> str:
         (t.is_floating_point(), t.is_complex(), t.is_quantized, t.layout != torch.strided)
         for t in (given, own)
     ]
-    if sorts[0] == sorts[1] and given.is_floating_point():
-        return ""
     if given.is_meta:
         return "on the meta device, without values,"
+    if sorts[0] == sorts[1] and given.is_floating_point():
+        return ""
     if any(sorts[1][:3]) or any(sorts[0][1:]):
         return "" if sorts[0] == sorts[1] else _kind(given)
     # Whole numbers and truth values: what the cast leaves as it is.
     if name == COUNTER or torch.equal(given.to(own.dtype).to(given.dtype), given):
         return ""
-    return f"{given.dtype}, with numbers beyond {own.dtype},"
+    return f"{given.dtype}, with numbers that {own.dtype} cannot hold,"
 
 
 def _same(given: Tensor, here: Any) -> bool:
@@ -294,8 +299,8 @@ def _same(given: Tensor, here: Any) -> bool:
         if not same and here.is_floating_point():
             same = torch.equal(expected.isnan(), here.isnan())
             same = same and torch.equal(expected.nan_to_num(), here.nan_to_num())
-    except (RuntimeError, NotImplementedError, TypeError):
-        # Kinds that cannot be compared, as packed ones.
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        # Kinds that cannot be compared, as packed ones and those without a shape yet.
         return True
     if same and here.is_floating_point() and given.dtype != here.dtype:
         # Overflow is a cast as well, but not what anybody means.
@@ -316,7 +321,7 @@ def _has_hooks(model: nn.Module) -> bool:
 
 def _refusal(name: str, attempt: _Attempt) -> str:
     problems = [
-        f"{len(keys)} {what} ({_some(keys)})"
+        f"{len(keys)} {what} ({some(keys)})"
         for what, keys in (
             ("missing", attempt.missing),
             ("not in the model", attempt.surplus),
@@ -333,13 +338,18 @@ def _refusal(name: str, attempt: _Attempt) -> str:
     if attempt.surplus and not (attempt.missing or attempt.shapes or attempt.kinds):
         first = attempt.surplus[0][:120]
         advice += f", or leave out what it does not use with --drop {first} (drop=[{first!r}])"
+    if (
+        attempt.missing
+        and attempt.surplus
+        and any(hasattr(module, "from_pretrained") for module in attempt.model.modules())
+    ):
+        advice += (
+            "; files of transformers may hold other names than its modules: read each with "
+            "from_pretrained, and give pairs (step, model.state_dict())"
+        )
     return f"the checkpoint's tensors do not fit the model {name}: {'; '.join(problems)}: {advice}"
 
 
 def _first(error: Exception) -> str:
     said = " ".join(str(error).split())[:300]
     return f"its load_state_dict failed with {type(error).__name__}: {said}"
-
-
-def _some(items: list[str], most: int = 3) -> str:
-    return ", ".join(each[:120] for each in items[:most]) + (", …" if len(items) > most else "")

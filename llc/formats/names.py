@@ -81,6 +81,7 @@ def renamings(
     first = next(iter(inner))
     pieces = first.split(".")
     added = [core.removesuffix(first) for core in outer if core.endswith("." + first)]
+    added = [prefix for prefix in added if all(core.startswith(prefix) for core in outer)]
     removed = [".".join(pieces[:count]) + "." for count in range(1, len(pieces))]
     for add, remove in (("", ""), *((p, "") for p in added), *(("", p) for p in removed)):
         if not all(core.startswith(remove) for core in inner):

@@ -225,7 +225,7 @@ SEEDED = """
 def test_a_seeded_task_is_taken_and_gives_what_one_process_gives(here):
     task = written(here, SEEDED)
     weights = {"weight": torch.ones(1, 5), "unused": torch.zeros(3)}
-    given = [(step, weights) for step in range(3)]
+    given = [(step, {k: w.clone() for k, w in weights.items()}) for step in range(3)]
     alone = llc.trace(task, given, gamma=1.0, **QUICK)
     many = llc.trace(task, given, workers=2, gamma=1.0, **QUICK)
     assert alone.llc.tolist() == many.llc.tolist()
@@ -351,7 +351,7 @@ def test_each_process_builds_a_task_once():
         return llc.Task(model, (x, torch.randn(40, 1)), "mse")
 
     weights = task().model.state_dict()
-    checkpoints = [(step, weights) for step in range(3)]
+    checkpoints = [(k, {n: w.clone() for n, w in weights.items()}) for k in range(3)]
     calls.clear()
     curves = scale_map(task, checkpoints, gammas=(20.0, 10.0), chains=2, budget=200).curves
     assert len({curve.points[0].llc for curve in curves}) == 1
