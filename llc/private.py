@@ -13,6 +13,8 @@ from llc.errors import InputError, brief
 __all__ = ["evaluated_copy", "is_quantised", "private_copy"]
 
 Module = TypeVar("Module", bound=nn.Module)
+# Typed like the buffer that it is not yet.
+_lazy: Any = UninitializedBuffer
 
 
 def private_copy(model: Module) -> Module:
@@ -37,7 +39,7 @@ def private_copy(model: Module) -> Module:
         if tensor.layout is not torch.strided
     }
     memo |= {
-        id(b): UninitializedBuffer(b.requires_grad, b.data.device, b.data.dtype)
+        id(b): _lazy(b.requires_grad, b.data.device, b.data.dtype)
         for b in model.buffers()
         if is_lazy(b)
     }

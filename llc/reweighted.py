@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["Reweighted", "recomputing_in_place"]
+__all__ = ["Reweighted", "recomputing_in_place", "without_graph"]
 
 Result = TypeVar("Result")
 
@@ -62,6 +63,23 @@ class _Holder(nn.Module):
 
     def forward(self, function: Callable[[], Result]) -> Result:
         return function()
+
+
+def without_graph(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a model or a function under ``no_grad``, or with a graph where it differentiates itself.
+
+    Returns:
+        What it returns, a tensor detached.
+    """
+    try:
+        with torch.no_grad():
+            return function(*args)
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+    with torch.enable_grad():
+        found = function(*args)
+    return found.detach() if isinstance(found, Tensor) else found
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from llc.data import number_of_examples, take
 from llc.errors import InputError, brief
 from llc.isolation import undisturbed
 from llc.private import private_copy
+from llc.reweighted import without_graph
 from llc.settings import Settings
 from llc.task import Task
 from llc.trajectory.columns import OURS, kept_apart
@@ -84,7 +85,7 @@ def measure_readings(
 
 def _by_function(name: str, function: Callable[[nn.Module], Any], model: nn.Module) -> float:
     try:
-        return float(function(private_copy(model)))
+        return float(without_graph(function, private_copy(model)))
     except Exception as error:  # whatever a user's function raises
         raise InputError(
             f"reading {name!r} failed with {type(error).__name__}: {_first(error)}; it is called "
@@ -103,7 +104,7 @@ def _on_data(
         total, right, kept, size = 0.0, 0, 0, number_of_examples(data)
         for start in range(0, size, CHUNK):
             inputs, targets = (part.to(device) for part in take(data, slice(start, start + CHUNK)))
-            outputs = model(inputs)
+            outputs = without_graph(model, inputs)
             if classes and not targets.is_floating_point():
                 assert known.arrange is not None
                 outputs, targets = known.arrange(outputs, targets), targets.long()
