@@ -1,7 +1,7 @@
 """Private copies of a user's model, which is never changed itself."""
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, is_lazy
@@ -20,8 +20,9 @@ def private_copy(model: Module) -> Module:
         InputError: the model holds something that cannot be copied.
     """
     # Of lazy buffers, which torch does not copy itself.
+    made: Any = UninitializedBuffer
     lazy = {
-        id(b): UninitializedBuffer(b.requires_grad, b.data.device, b.data.dtype)
+        id(b): made(b.requires_grad, b.data.device, b.data.dtype)
         for b in model.buffers()
         if is_lazy(b)
     }

@@ -1,11 +1,12 @@
 """Checkpoints picked up as a training run writes them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llc.errors import InputError
+from llc.trajectory.given import narrowed
 from llc.trajectory.sources import Item, items_of_paths, paths_of
 
 __all__ = ["PATIENCE", "POLL", "follow"]
@@ -26,6 +27,8 @@ def follow(
     source: str | Path,
     seconds: float | None,
     clock: Callable[[], float] = time.monotonic,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
 ) -> Iterator[Item | None]:
     """Yield checkpoints as they come to be, and None whenever there is nothing new to take.
 
@@ -37,6 +40,8 @@ def follow(
         source: a folder or a pattern; neither has to exist yet.
         seconds: end after so long without a new file; None never ends.
         clock: seconds that go by.
+        entry: which state dict is meant, as for `llc.load_weights`.
+        drop: patterns of names that are left out, as for `llc.load_weights`.
 
     Raises:
         InputError: a file without a step in its name, or two of the same step.
@@ -48,7 +53,8 @@ def follow(
     while True:
         ready: list[Item] = []
         now = clock()
-        for item in items_of_paths(paths_of(source, may_be_empty=True), str(source)):
+        items = items_of_paths(paths_of(source, may_be_empty=True), str(source))
+        for item in narrowed(items, entry, drop):
             path = item.path
             assert path is not None
             if path in taken:

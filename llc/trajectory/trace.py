@@ -23,7 +23,7 @@ from llc.trajectory.crew import Crew, Foreign, Here
 from llc.trajectory.disk import held
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_values
 from llc.trajectory.follow import follow as follow_files
-from llc.trajectory.given import given_items, narrowed
+from llc.trajectory.given import given_items
 from llc.trajectory.processes import Processes
 from llc.trajectory.record import settle_in
 from llc.trajectory.run import Run
@@ -129,7 +129,7 @@ def trace(
     with nullcontext() if out is None else held(Path(out), shared=shard is not None):
         if follow:
             assert isinstance(checkpoints, str | Path)
-            feed = narrowed(follow_files(checkpoints, follow_for), entry, drop)
+            feed = follow_files(checkpoints, follow_for, entry=entry, drop=drop)
         else:
             feed = given_items(task, checkpoints, entry, drop)
             if items is not None:
