@@ -139,6 +139,8 @@ class Objective:
         if self.is_large:
             del params, trainable
             self._share_centre()
+        self._model = Reweighted(self.module.model)
+        self._weights_here = {k: p.detach() for k, p in self.module.model.named_parameters()}
         self.chunk, self._anew, self.differentiates = CHUNK, False, False
         if self.size is not None:
             self.chunk = self._manageable(self.size)
@@ -190,7 +192,8 @@ class Objective:
     def outputs(self, inputs: Any) -> Any:
         """Return the model's outputs at w*, without a graph."""
         with recomputing_in_place(), torch.set_grad_enabled(self.differentiates):
-            found = self.module.model(inputs)
+            # By these weights: the module itself may stand elsewhere, see `during`.
+            found = self._model(self._weights_here, inputs)
         return found.detach() if isinstance(found, Tensor) else found
 
     def during(self, params: dict[str, Tensor], function: Callable[[], Result]) -> Result:

@@ -408,8 +408,9 @@ def test_a_folder_of_checkpoints_and_half_a_checkpoint(folder, capsys):
     whole = (folder / "step_1.pt").read_bytes()
     (folder / "half.pt").write_bytes(whole[: len(whole) // 2])
     (folder / "many").mkdir()
-    (folder / "many" / "step_1.pt").write_bytes(whole)
-    for given, said in (("half.pt", "cut short"), ("many", "a folder of 1 checkpoint, expected")):
+    for name in ("step_1.pt", "step_2.pt"):
+        (folder / "many" / name).write_bytes(whole)
+    for given, said in (("half.pt", "cut short"), ("many", "a folder of 2 checkpoints, expected")):
         code = main(["estimate", given, "--task", "my_task.py:task"])
         assert said in one_line(code, *capsys.readouterr())
     code = main(["trace", "nowhere", "--task", "my_task.py:task", "--out", "new"])

@@ -102,6 +102,8 @@ def test_own_outputs_too_many_to_keep(loss, monkeypatch):
     targets[::3, 1] = losses.IGNORED
 
     class Twice(nn.Module):
+        classes_in_dimension_1 = True  # two classes, two positions
+
         def __init__(self):
             super().__init__()
             self.layer = linear()

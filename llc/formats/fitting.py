@@ -1,6 +1,5 @@
 """A checkpoint's tensors put into a model by the model's own rules, then held against the file."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -119,9 +118,7 @@ class _Attempt:
             found.kinds = odd
             return found
         complete = _with_aliases(weights, own)
-        with found._watching(), warnings.catch_warnings():
-            # Of casts: what they lose is said here, by name.
-            warnings.simplefilter("ignore")
+        with found._watching():
             try:
                 result: Any = model.load_state_dict(complete, strict=False)
             except InputError:

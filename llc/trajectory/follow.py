@@ -1,13 +1,14 @@
 """Checkpoints picked up as a training run writes them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llc.errors import InputError
 from llc.formats import LOG
 from llc.ordering import Ordering
+from llc.trajectory.given import narrowed
 from llc.trajectory.sources import Item, ordering, paths_of
 
 __all__ = ["PATIENCE", "POLL", "follow"]
@@ -29,6 +30,8 @@ def follow(
     seconds: float | None,
     clock: Callable[[], float] = time.monotonic,
     step_from: str | None = None,
+    entry: str | None = None,
+    drop: str | Sequence[str] = (),
 ) -> Iterator[Item | None]:
     """Yield checkpoints as they come to be, and None whenever there is nothing new to take.
 
@@ -42,6 +45,8 @@ def follow(
         clock: seconds that go by.
         step_from: where files say their steps, as for `llc.trace`; all go by the rule that serves
             the first of them.
+        entry: which state dict is meant, as for `llc.load_weights`.
+        drop: patterns of names that are left out, as for `llc.load_weights`.
 
     Raises:
         InputError: a file without a step, or two of the same step.
@@ -69,12 +74,14 @@ def follow(
                     seen[path] = _Seen(look, now)
                     last = now
                 continue
-            if now - seen[path].since > patience or _readable(Item(0, path)):
+            if now - seen[path].since > patience or _readable(
+                *narrowed([Item(0, path)], entry, drop)
+            ):
                 ready.append(path)
         for step, path in order.steps(ready):
             if _is_new(order, steps, step, path):
                 steps[step] = path
-                yield Item(step, path)
+                yield from narrowed([Item(step, path)], entry, drop)
         for path in ready:
             taken.add(path)
             seen.pop(path, None)

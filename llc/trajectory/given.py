@@ -1,6 +1,6 @@
 """Checkpoints as they are given: in hand, each with numbers of its own, or in files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +35,7 @@ def given_items(
     Raises:
         InputError: as `as_items`; or checkpoints share all of their trained weights.
     """
-    items: Iterator[Item] = narrowed(as_items(source, step_from), entry, drop)
+    items = narrowed(as_items(source, step_from), entry, drop)
     if is_lazy(source):
         yield from _copied(task, items)
         return
@@ -44,13 +44,13 @@ def given_items(
     yield from known
 
 
-def narrowed(items: Iterator[Any], entry: str | None, drop: str | Sequence[str]) -> Iterator[Any]:
-    """Pass checkpoints on, and None, with the entry and the patterns that are given."""
+def narrowed(items: Iterable[Item], entry: str | None, drop: str | Sequence[str]) -> Iterator[Item]:
+    """Pass checkpoints on, with the entry and the patterns that are given."""
     drop = (drop,) if isinstance(drop, str) else tuple(drop)
     given: dict[str, Any] = {"entry": entry} if entry is not None else {}
     given |= {"drop": drop} if drop else {}
     for item in items:
-        yield replace(item, **given) if given and item is not None else item
+        yield replace(item, **given) if given else item
 
 
 def _refuse_shared(task: Task, items: Sequence[Item]) -> None:

@@ -22,7 +22,7 @@ from llc.trajectory.crew import Crew, Foreign, Here
 from llc.trajectory.disk import held
 from llc.trajectory.fingerprints import fingerprint_task, fingerprint_values
 from llc.trajectory.follow import follow as follow_files
-from llc.trajectory.given import given_items, narrowed
+from llc.trajectory.given import given_items
 from llc.trajectory.processes import Processes
 from llc.trajectory.record import compare_task, settle_in
 from llc.trajectory.run import Run
@@ -134,7 +134,9 @@ def trace(
     with nullcontext() if out is None else held(Path(out), shared=shard is not None):
         if follow:
             assert isinstance(checkpoints, str | Path)
-            feed = narrowed(follow_files(checkpoints, follow_for, step_from=step_from), entry, drop)
+            feed = follow_files(
+                checkpoints, follow_for, step_from=step_from, entry=entry, drop=drop
+            )
         else:
             feed = given_items(task, checkpoints, entry, drop, step_from)
             if items is not None:
