@@ -100,7 +100,7 @@ def _trained(task: Task, weights: Mapping[str, Any]) -> list[Tensor]:
 
 def _clone(weights: Weights, copies: dict[Place, Tensor]) -> Any:
     """Copy a nest of tensors; names of one tensor stay names of one tensor."""
-    found = relabelled(weights, {})
+    found = relabelled(weights, {key: key for key in weights})
     for key, value in weights.items():
         if isinstance(value, Mapping):
             found[key] = _clone(value, copies)
