@@ -94,7 +94,7 @@ def _trained(task: Task, weights: Mapping[str, Any]) -> list[Tensor]:
     named = dict(task.model.named_parameters(remove_duplicate=False))
     own = [key for key in weights if key in named]
     keys = [key for key in own if named[key].requires_grad] or list(weights)
-    found = [weights[key] for key in sorted(keys)]
+    found = [weights[key] for key in sorted(keys, key=str)]
     return [each for each in found if isinstance(each, Tensor) and each.is_floating_point()]
 
 

@@ -136,6 +136,13 @@ def test_packed_tensors_and_arrays_under_the_names_of_weights():
         assert word in refusal(lambda given=given: task(nn.Linear(3, 1)).at(given)), word
 
 
+def test_names_that_are_no_texts():
+    given = {**nn.Linear(3, 1).state_dict(), 1: torch.ones(1)}
+    assert "holds '1', a int, among its names" in refusal(lambda: task(nn.Linear(3, 1)).at(given))
+    message = refusal(lambda: llc.trace(task(nn.Linear(3, 1)), [(1, given)], **FLAT))
+    assert "among its names" in message
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_scripted_modules_are_given_no_other_kind_either():
     model = torch.jit.script(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)))
