@@ -41,8 +41,8 @@ def fitted(
     """
     if odd := [key for key in weights if not isinstance(key, str)]:
         raise InputError(
-            f"the checkpoint holds {str(odd[0])[:60]!r}, a {type(odd[0]).__name__}, among its names, "
-            "expected texts such as layer.weight: give model.state_dict()"
+            f"the checkpoint holds {str(odd[0])[:60]!r}, a {type(odd[0]).__name__}, among its "
+            "names, expected texts such as layer.weight: give model.state_dict()"
         )
     own = model.state_dict()
     without = [name for name, value in own.items() if isinstance(value, Tensor) and value.is_meta]
