@@ -39,6 +39,11 @@ def fitted(
         InputError: names, shapes or kinds of the tensors do not fit; names that are one tensor in
             the model differ in the file.
     """
+    if odd := [key for key in weights if not isinstance(key, str)]:
+        raise InputError(
+            f"the checkpoint holds {str(odd[0])[:60]!r}, a {type(odd[0]).__name__}, among its "
+            "names, expected texts such as layer.weight: give model.state_dict()"
+        )
     own = model.state_dict()
     without = [name for name, value in own.items() if isinstance(value, Tensor) and value.is_meta]
     if without:

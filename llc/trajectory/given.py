@@ -98,13 +98,13 @@ def _trained(task: Task, weights: Mapping[str, Any]) -> list[Tensor]:
     named = dict(task.model.named_parameters(remove_duplicate=False))
     own = [key for key in weights if key in named]
     keys = [key for key in own if named[key].requires_grad] or list(weights)
-    found = [weights[key] for key in sorted(keys)]
+    found = [weights[key] for key in sorted(keys, key=str)]
     return [each for each in found if isinstance(each, Tensor) and each.is_floating_point()]
 
 
 def _clone(weights: Weights, copies: dict[Place, Tensor]) -> Any:
     """Copy a nest of tensors; names of one tensor stay names of one tensor."""
-    found = relabelled(weights, {})
+    found = relabelled(weights, {key: key for key in weights})
     for key, value in weights.items():
         if isinstance(value, Mapping):
             found[key] = _clone(value, copies)

@@ -3,7 +3,6 @@
 import copy
 import logging
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from llc.planting import interpolants
 
 INPUTS = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
 DATA = (INPUTS, INPUTS.sum(1, keepdim=True))
+FLAT = {**FAST, "behavioural": True, "draws": 20, "burn_in": 20}
 
 
 def task(model, data=DATA):
@@ -136,6 +136,13 @@ def test_packed_tensors_and_arrays_under_the_names_of_weights():
         assert word in refusal(lambda given=given: task(nn.Linear(3, 1)).at(given)), word
 
 
+def test_names_that_are_no_texts():
+    given = {**nn.Linear(3, 1).state_dict(), 1: torch.ones(1)}
+    assert "holds '1', a int, among its names" in refusal(lambda: task(nn.Linear(3, 1)).at(given))
+    message = refusal(lambda: llc.trace(task(nn.Linear(3, 1)), [(1, given)], **FLAT))
+    assert "among its names" in message
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_scripted_modules_are_given_no_other_kind_either():
     model = torch.jit.script(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)))
@@ -188,97 +195,6 @@ def test_a_model_without_values_is_said_to_be_one():
     with torch.device("meta"):
         model = nn.Linear(3, 1)
     assert "meta device" in refusal(lambda: task(model).at(nn.Linear(3, 1).state_dict()))
-
-
-# Live state dicts.
-
-
-def live_run(hand_out, steps=5):
-    """Train on, and hand each step's weights to a function."""
-    model = nn.Linear(3, 1, bias=False)
-    nn.init.ones_(model.weight)
-    for step in range(steps):
-        yield step, hand_out(model.state_dict())
-        with torch.no_grad():
-            model.weight += 0.1
-
-
-NORMS = [3**0.5 * (1 + 0.1 * step) for step in range(5)]
-"""Of the weights of `live_run`, whose entries are all 1 + step/10."""
-LINE = llc.Task(nn.Linear(3, 1, bias=False), DATA, "mse")
-FLAT = {**FAST, "behavioural": True, "draws": 20, "burn_in": 20}
-
-
-@pytest.mark.parametrize("kind", [list, tuple, dict])
-def test_state_dicts_that_are_all_the_last_one_are_refused(kind):
-    states = kind(live_run(lambda state: state))
-    message = refusal(lambda: llc.trace(LINE, states, **FLAT))
-    assert "steps 0 and 1 share one storage" in message
-    assert "v.clone()" in message
-    for call in (llc.basins, llc.scale_map):
-        assert "share one storage" in refusal(lambda call=call: call(LINE, states))
-
-
-def test_state_dicts_under_other_names_are_refused_too():
-    prefixed = lambda state: {f"net.{name}": value for name, value in state.items()}
-    assert "one storage" in refusal(lambda: llc.trace(LINE, list(live_run(prefixed)), **FLAT))
-    one = nn.Linear(3, 1, bias=False).state_dict()
-    assert "one storage" in refusal(lambda: llc.trace(LINE, [(0, one), (1, one)], **FLAT))
-
-
-def test_copies_and_generators_of_live_state_dicts_are_right():
-    copied = llc.trace(LINE, list(live_run(copy.deepcopy)), **FLAT)
-    assert copied.column("weight_norm") == pytest.approx(NORMS)
-    # Three checkpoints are held at once where gamma is chosen, and four by two threads.
-    generated = llc.trace(LINE, live_run(lambda state: state), **FLAT)
-    assert generated.column("weight_norm") == pytest.approx(NORMS)
-    assert list(generated.llc) == list(copied.llc)
-    open_ = {k: v for k, v in FLAT.items() if k != "gamma"}
-    chosen = llc.trace(LINE, live_run(lambda state: state), **open_)
-    assert chosen.column("weight_norm") == pytest.approx(NORMS)
-    with ThreadPoolExecutor(2) as pool:
-        threads = llc.trace(LINE, live_run(lambda state: state), executor=pool, **FLAT)
-    assert threads.column("weight_norm") == pytest.approx(NORMS)
-
-
-def test_an_iterator_over_a_list_of_live_state_dicts_is_refused():
-    kept = list(live_run(lambda state: state))
-    assert "3 checkpoints in a row" in refusal(lambda: llc.trace(LINE, iter(kept), **FLAT))
-
-
-def test_a_copy_keeps_names_of_one_tensor_and_versions():
-    def states():
-        model = Tied()
-        for step in (1, 2):
-            yield step, model.state_dict()
-            with torch.no_grad():
-                model.enc.weight += 1
-
-    found = llc.trace(task(Tied(), (INPUTS, INPUTS)), states(), **FLAT)
-    assert not found.skipped
-    low, high = found.column("weight_norm")
-    assert low != high
-
-
-def test_frozen_weights_may_be_one_for_all_checkpoints():
-    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
-    model[0].requires_grad_(False)
-    base = model.state_dict()
-    head = [torch.full((1, 3), 1.0 + step) for step in range(3)]
-    states = [(step, {**base, "1.weight": value}) for step, value in enumerate(head)]
-    found = llc.trace(task(model), states, **FLAT)
-    frozen = sum(base[k].square().sum().item() for k in ("0.weight", "0.bias", "1.bias"))
-    norms = [(frozen + 3 * (1.0 + step) ** 2) ** 0.5 for step in range(3)]
-    assert not found.skipped
-    assert found.column("weight_norm") == pytest.approx(norms)
-
-
-def test_rows_of_one_tensor_and_one_dictionary_under_two_of_many_steps_are_fine():
-    history = torch.stack([torch.full((1, 3), 1.0 + step / 10) for step in range(5)])
-    rows = [(step, {"weight": value}) for step, value in enumerate(history)]
-    assert llc.trace(LINE, rows, **FLAT).column("weight_norm") == pytest.approx(NORMS)
-    again = llc.trace(LINE, [*rows, (9, rows[0][1])], **FLAT)
-    assert again.column("weight_norm")[-1] == pytest.approx(NORMS[0])
 
 
 # What the model's own loading does.
@@ -378,8 +294,10 @@ def test_versions_of_modules_go_along_with_the_weights(tmp_path, wrapped):
     torch.save({"model": saved.state_dict()}, tmp_path / "step_1.pt")
     given = llc.load_weights(tmp_path / "step_1.pt", drop="none.*")
     assert torch.equal(task(model).at(given).model[0].weight, model[0].weight)
-    live = llc.trace(task(model), ((s, model.state_dict()) for s in (1, 2)), **FLAT)
-    assert not live.skipped
+    first = {"first": lambda moved: moved[0].weight[0, 0]}
+    states = ((step, model.state_dict()) for step in (1, 2))
+    found = llc.trace(task(model), states, readings=first, **FLAT)
+    assert found.column("first").tolist() == [model[0].weight[0, 0].item()] * 2
     # One without a version is of the first, as for torch.
     old = task(model).at(dict(model.state_dict())).model
     assert torch.equal(old[0].weight, -model[0].weight)
