@@ -2,9 +2,11 @@
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
@@ -59,9 +61,9 @@ def private_copy(model: Module) -> Module:
 def evaluated_copy(model: Module, device: torch.device) -> Module:
     """Return a private copy in eval mode, its modules set so that gradients can be taken.
 
-    Embeddings get dense gradients, which are the same numbers. Recurrent networks go into train
-    mode without dropout on CUDA, where cuDNN takes no gradient of them in eval mode; they compute
-    the same.
+    Embeddings get dense gradients, which are the same numbers, for a padding row too. Recurrent
+    networks go into train mode without dropout on CUDA, where cuDNN takes no gradient of them in
+    eval mode; they compute the same.
 
     Raises:
         InputError: as `private_copy`.
@@ -70,10 +72,23 @@ def evaluated_copy(model: Module, device: torch.device) -> Module:
     for module in own.modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             module.sparse = False
+        if isinstance(module, nn.Embedding) and _drops_a_row(module):
+            # With padding_idx torch leaves that row's gradient out, on which the loss depends.
+            module.forward = partial(_embedded, module)
         if isinstance(module, nn.RNNBase) and device.type == "cuda":
             module.dropout = 0.0
             module.train()
     return own
+
+
+def _drops_a_row(module: nn.Embedding) -> bool:
+    return module.padding_idx is not None and type(module).forward is nn.Embedding.forward
+
+
+def _embedded(module: nn.Embedding, tokens: Tensor) -> Tensor:
+    return F.embedding(
+        tokens, module.weight, None, module.max_norm, module.norm_type, module.scale_grad_by_freq
+    )
 
 
 def is_quantised(model: nn.Module) -> bool:

@@ -203,6 +203,27 @@ def test_kinks_jumps_and_rounding_raise_no_alarm(make):
     make()
 
 
+def test_a_padding_row_is_sampled_as_any_other():
+    """Torch gives ``padding_idx`` no gradient, though the loss depends on its row."""
+    ids = torch.randint(0, 5, (200, 4))
+
+    class Words(nn.Module):
+        def __init__(self, **given):
+            super().__init__()
+            self.words = nn.Embedding(5, 2, **given)
+            self.words.weight.data = torch.randn(5, 2, generator=torch.Generator().manual_seed(1))
+
+        def forward(self, x):
+            return self.words(x).sum(1)
+
+    y = Words()(ids).detach()
+    plain, padded = (
+        llc.estimate(Words(**given), (ids, y), "mse", gamma=1.0, budget=1500).llc
+        for given in ({}, {"padding_idx": 0})
+    )
+    assert padded == plain
+
+
 def test_several_seeds_raise_no_alarm():
     for seed in range(30):
         torch.manual_seed(seed)
