@@ -1,6 +1,5 @@
 """A task's loss as a function of one flat vector of weights, on private copies."""
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -114,8 +113,9 @@ class Objective:
         masks = {} if only is None else restrict(model, task.symmetries, only)
         model.to(self.device)
         self.autocast = autocast
-        given = task.data
-        self.data: Any = None if given is None else tree_map(self._placed, given)
+        self.data: Any = None
+        if task.data is not None:
+            self.data = tree_map(self._placed, task.data)
         self.size = None if task.data is None else number_of_examples(self.data)
         self._loss = None if task.loss is None else losses.resolve(task.loss, task.model)
         self.alike = self._alike()
@@ -139,8 +139,7 @@ class Objective:
         if self.is_large:
             del params, trainable
             self._share_centre()
-        own = {k: p.detach() for k, p in self.module.model.named_parameters()}
-        self._at_centre = functools.partial(Reweighted(self.module.model), own)
+        self._centred = {k: p.detach() for k, p in self.module.named_parameters()}
         self.chunk, self._anew, self.differentiates = CHUNK, False, False
         if self.size is not None:
             self.chunk = self._manageable(self.size)
@@ -193,7 +192,7 @@ class Objective:
         """Return the model's outputs at w*, without a graph."""
         with recomputing_in_place(), torch.set_grad_enabled(self.differentiates):
             # By these weights: the module itself may stand elsewhere, see `during`.
-            found = self._at_centre(inputs)
+            found = self._at.during(self._centred, lambda: self.module.model(inputs))
         return found.detach() if isinstance(found, Tensor) else found
 
     def during(self, params: dict[str, Tensor], function: Callable[[], Result]) -> Result:
